@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -263,7 +264,15 @@ static void *writer_main(void *arg UNUSED)
 
 int log_start(void)
 {
-	if (pthread_create(&queue.thread, NULL, writer_main, NULL) != 0)
+	sigset_t all, before;
+	int r;
+
+	/* Signals are for the main loop; this thread must not take one. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&queue.thread, NULL, writer_main, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r != 0)
 		return ERR_SYS;
 	pthread_mutex_lock(&queue.lock);
 	queue.running = true;

@@ -4,7 +4,10 @@
  * Posting is a compare-and-swap; the eventfd is written only when the owner
  * sleeps, so a busy pair of threads exchanges messages without system calls.
  * Messages are embedded in what they are about and never allocated here, so
- * posting cannot fail; who posts bounds how many there are. */
+ * posting cannot fail; who posts bounds how many there are.
+ *
+ * The mailbox outlives its posters' calls, not only their messages: a poster
+ * still wakes the owner after its message can have been delivered. */
 #pragma once
 
 #include <stdatomic.h>
