@@ -31,6 +31,10 @@
  * outlast a notice's way to a client and that client's next push. */
 #define OVERLAP_WINDOW_S  30
 #define OVERLAP_REVISIONS 32
+/* Answers that are lowered for one and the same revision. Several devices may
+ * ask from it, each more than once; but a client that asks until an answer is
+ * empty must come to an end before the window does. */
+#define OVERLAP_REPEATS_MAX 32
 /* Users whose last writes a shard remembers; the oldest is forgotten first. */
 #define OVERLAP_USERS_MAX 16384
 

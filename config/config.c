@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/config.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/codec.h"
+
+#define SHARDS_MAX 256 /* as many ports as a store has */
+
+/* One variable. `parse` reads its text into the field at `offset`; min and max
+ * are for numbers. */
+struct variable {
+	const char *name;
+	const char *fallback; /* NULL: the field stays zero */
+	int (*parse)(const struct variable *v, const char *text, void *field,
+		struct errmsg *reterr);
+	size_t offset;
+	uint32_t min, max;
+};
+
+/* Sentences name the variable and what is allowed, never the value: it may be
+ * a secret pasted in the wrong place. */
+static int fault(
+	const struct variable *v, struct errmsg *reterr, const char *allowed)
+{
+	return errmsg_set(
+		reterr, ERR_INVALID, "%s must be %s", v->name, allowed);
+}
+
+static int parse_text(const struct variable *v, const char *text, void *field,
+	struct errmsg *reterr)
+{
+	size_t len = strlen(text);
+
+	if (len >= CONFIG_TEXT_MAX)
+		return fault(v, reterr, "shorter than 4096 bytes");
+	memcpy(field, text, len + 1);
+	return 0;
+}
+
+static int parse_number(const struct variable *v, const char *text, void *field,
+	struct errmsg *reterr)
+{
+	char allowed[64], *end;
+	unsigned long long value = 0;
+
+	(void)snprintf(allowed, sizeof(allowed), "a number from %u to %u",
+		v->min, v->max);
+	if (text[0] < '0' || text[0] > '9')
+		return fault(v, reterr, allowed);
+	value = strtoull(text, &end, 10);
+	if (*end || value < v->min || value > v->max)
+		return fault(v, reterr, allowed);
+	*(uint32_t *)field = (uint32_t)value;
+	return 0;
+}
+
+static int parse_switch(const struct variable *v, const char *text, void *field,
+	struct errmsg *reterr)
+{
+	bool on = !strcmp(text, "on");
+
+	if (!on && strcmp(text, "off") != 0)
+		return fault(v, reterr, "on or off");
+	*(bool *)field = on;
+	return 0;
+}
+
+static int parse_log_level(const struct variable *v, const char *text,
+	void *field, struct errmsg *reterr)
+{
+	if (log_level_parse(slice_str(text), field) < 0)
+		return fault(v, reterr, "error, warn, info or debug");
+	return 0;
+}
+
+static int parse_crl_start(const struct variable *v, const char *text,
+	void *field, struct errmsg *reterr)
+{
+	enum crl_start_policy *policy = field;
+
+	if (!strcmp(text, "open"))
+		*policy = CRL_START_OPEN;
+	else if (!strcmp(text, "closed"))
+		*policy = CRL_START_CLOSED;
+	else
+		return fault(v, reterr, "open or closed");
+	return 0;
+}
+
+static int parse_ca_cert(const struct variable *v, const char *text,
+	void *field, struct errmsg *reterr)
+{
+	struct config *config = CONTAINER_OF(field, struct config, ca_cert);
+	struct slice encoded = slice_str(text);
+	size_t at;
+
+	if (BASE64_DECODED_MAX(encoded.len) > CONFIG_CA_CERT_MAX)
+		return fault(v, reterr, "a certificate of at most 8 KiB");
+	if (base64_decode(encoded, config->ca_cert, &config->ca_cert_len, &at) <
+			0 ||
+		config->ca_cert_len == 0)
+		return fault(v, reterr, "a DER certificate in base64");
+	return 0;
+}
+
+static bool parse_port(const char *text, uint16_t *ret_port)
+{
+	unsigned long port;
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	port = strtoul(text, &end, 10);
+	if (*end || port > UINT16_MAX)
+		return false;
+	*ret_port = (uint16_t)port;
+	return true;
+}
+
+/* No host means every interface, of both families. */
+static bool parse_host(
+	const char *host, uint16_t port, struct config_address *a)
+{
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->addr;
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&a->addr;
+
+	memset(&a->addr, 0, sizeof(a->addr));
+	if (!strcmp(host, "localhost"))
+		host = "127.0.0.1";
+	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		a->addr_len = sizeof(*v4);
+		return true;
+	}
+	memset(&a->addr, 0, sizeof(a->addr));
+	if (host[0] && inet_pton(AF_INET6, host, &v6->sin6_addr) != 1)
+		return false;
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons(port);
+	a->addr_len = sizeof(*v6);
+	return true;
+}
+
+static int parse_address(const struct variable *v, const char *text,
+	void *field, struct errmsg *reterr)
+{
+	static const char allowed[] =
+		"an address like 0.0.0.0:8080, [::1]:8080 or :8080";
+	const char *colon = strrchr(text, ':'), *start = text;
+	struct config_address *address = field;
+	char host[INET6_ADDRSTRLEN];
+	uint16_t port;
+	size_t len;
+
+	if (!colon || !parse_port(colon + 1, &port))
+		return fault(v, reterr, allowed);
+	len = (size_t)(colon - text);
+	if (len >= 2 && text[0] == '[' && colon[-1] == ']') {
+		start++;
+		len -= 2;
+	} else if (memchr(text, ':', len)) {
+		return fault(v, reterr, allowed);
+	}
+	if (len >= sizeof(host))
+		return fault(v, reterr, allowed);
+	memcpy(host, start, len);
+	host[len] = '\0';
+	if (!parse_host(host, port, address))
+		return fault(v, reterr, allowed);
+	return parse_text(v, text, address->text, reterr);
+}
+
+#define FIELD(f) offsetof(struct config, f)
+
+static const struct variable variables[] = {
+	{"GRPC_LISTEN_ADDRESS", "0.0.0.0:8080", parse_address,
+		FIELD(grpc_address), 0, 0},
+	{"GRPC_WEB_LISTEN_ADDRESS", "0.0.0.0:8081", parse_address,
+		FIELD(web_address), 0, 0},
+	{"SQLITE_DIR_PATH", "db", parse_text, FIELD(sqlite_dir), 0, 0},
+	{"DATABASE_URL", NULL, parse_text, FIELD(database_url), 0, 0},
+	{"CA_CERT", NULL, parse_ca_cert, FIELD(ca_cert), 0, 0},
+	{"CRL_URL", NULL, parse_text, FIELD(crl_url), 0, 0},
+	/* An hour at most: a revoked key must not live for a day. */
+	{"CRL_REFRESH_SECONDS", "300", parse_number, FIELD(crl_refresh_s), 1,
+		3600},
+	{"CRL_START_POLICY", "open", parse_crl_start, FIELD(crl_start), 0, 0},
+	{"LOG_LEVEL", "info", parse_log_level, FIELD(log_level), 0, 0},
+	{"SHARDS", NULL, parse_number, FIELD(shards), 1, SHARDS_MAX},
+	{"MAX_STREAMS_PER_CONNECTION", "100", parse_number, FIELD(max_streams),
+		1, 1000},
+	/* Some 20 KiB each when idle: 1 GiB. */
+	{"MAX_CONNECTIONS", "50000", parse_number, FIELD(max_connections), 1,
+		10000000},
+	{"LISTENER_WRITE_TIMEOUT", "30", parse_number,
+		FIELD(listener_write_timeout_s), 1, 3600},
+	{"DRAIN_TIMEOUT", "30", parse_number, FIELD(drain_timeout_s), 1, 3600},
+	{"LIST_OVERLAP", "on", parse_switch, FIELD(list_overlap), 0, 0},
+};
+
+int config_load(char *(*get)(const char *name), struct config *ret_config,
+	struct errmsg *reterr)
+{
+	const struct variable *v;
+	const char *text;
+	size_t i;
+	int r;
+
+	memset(ret_config, 0, sizeof(*ret_config));
+	for (i = 0; i < ARRAY_LEN(variables); i++) {
+		v = &variables[i];
+		text = get(v->name);
+		if (!text || !text[0])
+			text = v->fallback;
+		if (!text)
+			continue;
+		r = v->parse(v, text, (char *)ret_config + v->offset, reterr);
+		if (r < 0)
+			return r;
+	}
+	if (ret_config->shards == 0)
+		ret_config->shards =
+			(uint32_t)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L),
+				(long)SHARDS_MAX);
+	return 0;
+}
