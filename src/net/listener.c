@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Handshakes the kernel completes for us: a reconnect storm of thousands must
+ * not see refusals (the kernel caps it at net.core.somaxconn). */
+#define LISTEN_BACKLOG 4096
+/* Accepted per turn before established connections get theirs. */
+#define ACCEPTS_PER_TURN 64
+
+struct listener {
+	struct watch watch;
+	listener_accept_fn on_accept;
+	void *ctx;
+	int reserve_fd; /* own; given up when descriptors run out */
+	char name[LISTENER_NAME_MAX];
+};
+
+static int open_reserve(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void refuse_one(struct listener *l)
+{
+	int fd;
+
+	log_warn(NULL, "accept.no_descriptors");
+	if (l->reserve_fd >= 0)
+		close(l->reserve_fd);
+	fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	l->reserve_fd = open_reserve();
+}
+
+static void on_ready(struct watch *w, uint32_t ready UNUSED)
+{
+	struct listener *l = CONTAINER_OF(w, struct listener, watch);
+	const int on = 1;
+	int i, fd;
+
+	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
+		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+			refuse_one(l);
+			continue;
+		}
+		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
+			continue;
+		if (fd < 0)
+			return; /* EAGAIN; or memory short, then next turn */
+		/* Replies are small and awaited; a failure costs 40 ms. */
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		l->on_accept(fd, l->ctx);
+	}
+}
+
+static void remember_name(struct listener *l, const char *configured)
+{
+	struct sockaddr_storage bound = {0};
+	socklen_t len = sizeof(bound);
+	const char *colon = strrchr(configured, ':');
+	unsigned port = 0;
+
+	(void)snprintf(l->name, sizeof(l->name), "%.*s", LISTENER_NAME_MAX - 1,
+		configured);
+	if (!colon || strcmp(colon, ":0") != 0)
+		return;
+	if (getsockname(l->watch.fd, (struct sockaddr *)&bound, &len) < 0)
+		return;
+	if (bound.ss_family == AF_INET)
+		port = ntohs(((struct sockaddr_in *)&bound)->sin_port);
+	else if (bound.ss_family == AF_INET6)
+		port = ntohs(((struct sockaddr_in6 *)&bound)->sin6_port);
+	(void)snprintf(l->name, sizeof(l->name), "%.*s:%u",
+		(int)(colon - configured), configured, port);
+}
+
+static int bind_socket(int fd, const struct config_address *address)
+{
+	const int on = 1, off = 0;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->addr.ss_family == AF_INET6)
+		(void)setsockopt(
+			fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, (const struct sockaddr *)&address->addr,
+		    address->addr_len) < 0)
+		return ERR_SYS;
+	return listen(fd, LISTEN_BACKLOG) < 0 ? ERR_SYS : 0;
+}
+
+int listener_new(struct loop *loop, const struct config_address *address,
+	listener_accept_fn on_accept, void *ctx, struct listener **ret_listener,
+	struct errmsg *reterr)
+{
+	CLEANUP(listener_free)
+	struct listener *l = mem_zalloc(sizeof(*l));
+	int fd;
+
+	if (!l)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	l->watch.fd = -1;
+	l->on_accept = on_accept;
+	l->ctx = ctx;
+	l->watch.on_ready = on_ready;
+	l->reserve_fd = open_reserve();
+	l->watch.fd = fd = socket(address->addr.ss_family,
+		SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind_socket(fd, address) < 0 ||
+		watch_start(&l->watch, loop, fd, EPOLLIN) < 0)
+		return errmsg_set(reterr, ERR_SYS, "cannot listen at %s: %s",
+			address->text, strerror(errno));
+	remember_name(l, address->text);
+	*ret_listener = TAKE_PTR(l);
+	return 0;
+}
+
+void listener_free(struct listener **listener)
+{
+	struct listener *l = *listener;
+
+	if (!l)
+		return;
+	watch_stop(&l->watch);
+	if (l->watch.fd >= 0)
+		close(l->watch.fd);
+	if (l->reserve_fd >= 0)
+		close(l->reserve_fd);
+	mem_free(l);
+	*listener = NULL;
+}
+
+void listener_name(const struct listener *l, char ret_name[LISTENER_NAME_MAX])
+{
+	memcpy(ret_name, l->name, LISTENER_NAME_MAX);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream — a connected, non-blocking socket: bytes in by callback, bytes out
+ * by asking.
+ *
+ * Output is pulled: stream_flush() asks for a write at the end of the turn,
+ * and then on_fill() is asked for bytes as long as the socket takes them. So
+ * all of a turn's frames leave in one system call, and no more than
+ * STREAM_OUT_MAX waits here for a slow peer. While output waits, input is not
+ * read: who sends requests without reading replies is slowed, not buffered.
+ *
+ * Threads: its loop's. Does not: know what the bytes mean. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/slice.h"
+#include "loop/loop.h"
+
+/* One read and one write at most; also what a stuck peer can make us hold. */
+#define STREAM_IN_MAX  (64 * 1024)
+#define STREAM_OUT_MAX (64 * 1024)
+
+/* Scratch space that all streams of one thread share, since only one of them
+ * reads or writes at a time: idle connections hold no buffers. */
+struct stream_scratch {
+	uint8_t in[STREAM_IN_MAX];
+	struct buf out;
+};
+
+void stream_scratch_init(struct stream_scratch *s);
+void stream_scratch_release(struct stream_scratch *s);
+
+struct stream;
+
+struct stream_events {
+	/* Bytes arrived; all are taken. Returns: 0, <0 to close. */
+	int (*on_data)(struct stream *s, struct slice bytes);
+	/* Appends what is to be sent, up to out->cap; nothing when there is
+	 * nothing. Returns: 0, <0 to close. */
+	int (*on_fill)(struct stream *s, struct buf *out);
+	/* The end, once: by the peer, an error, or stream_close(). Runs at the
+	 * end of the turn; the stream may be released in it. */
+	void (*on_closed)(struct stream *s);
+};
+
+/* Embedded by its owner. */
+struct stream {
+	const struct stream_events *events; /* ref; static */
+	struct loop *loop;		    /* ref */
+	struct stream_scratch *scratch;	    /* ref */
+	struct watch watch;
+	struct deferred flush;
+	struct deferred closed;
+	struct buf unsent; /* what the socket did not take */
+	bool open;
+	bool close_when_sent;
+	int64_t read_ns; /* when bytes last arrived */
+	bool blocked;	 /* the socket takes nothing now */
+	int64_t write_timeout_ns;
+	struct timer write_timer; /* runs while blocked; progress ends it */
+};
+
+/* Starts on a connected socket, which it then owns. A peer that takes nothing
+ * for `write_timeout_ns` while something is to be sent is cut off.
+ * Returns: 0, ERR_SYS (the socket is closed then too). */
+MUSTCHECK int stream_start(struct stream *s, struct loop *loop,
+	struct stream_scratch *scratch, int fd, int64_t write_timeout_ns,
+	const struct stream_events *events);
+
+/* Frees what is left; not called between stream_close() and on_closed. */
+void stream_release(struct stream *s);
+
+/* There is something to send. */
+void stream_flush(struct stream *s);
+
+/* Closes now, dropping what was not sent. */
+void stream_close(struct stream *s);
+
+/* Sends what on_fill() still gives, then closes. */
+void stream_close_when_sent(struct stream *s);
