@@ -121,17 +121,16 @@ struct store_op {
 	struct store_port *port;
 };
 
-#define STORE_CLIENT_ID_MAX                                                    \
-	256 /* longer ones travel as "no id": a wake too                       \
-	     * many is safe, an unbounded queue is not */
+/* Longer client ids travel as "no id": a wake too many is safe, an unbounded
+ * queue is not. Ours are UUIDs; as base64 this fits a PostgreSQL NOTIFY. */
+#define STORE_CLIENT_ID_MAX 4096
 
 /* A committed change, or a doubt. */
 struct store_notice {
 	struct user_id user;
 	uint64_t revision; /* 0: nudge, "look again" */
 	bool has_client_id;
-	uint16_t client_id_len;
-	char client_id[STORE_CLIENT_ID_MAX];
+	struct slice client_id; /* borrow(until on_notice returns) */
 };
 
 /* Called on the port's loop. For every write committed through any port (and,
@@ -149,8 +148,9 @@ struct store_listener {
 MUSTCHECK int store_open(const struct config *config, const struct clock *clock,
 	struct store **ret_store, struct errmsg *reterr);
 
-/* Finishes what was submitted and closes. Every port is detached before.
- * May block. NULL inside is fine. */
+/* Finishes what was submitted and closes. Ports end with it, detached or not:
+ * what a port still waits for arrives with its loop's next turn. No other
+ * thread uses the store any more. May block. NULL inside is fine. */
 void store_close(struct store **store);
 
 /* Connects a loop. `listener` is copied. Before the loop runs, or on its
@@ -160,7 +160,9 @@ void store_close(struct store **store);
 MUSTCHECK int store_attach(struct store *store, struct loop *loop,
 	const struct store_listener *listener, struct store_port **ret_port);
 
-/* No operation of this port is in flight, and its loop runs no more. */
+/* No operation of this port is in flight. On the port's loop or when that runs
+ * no more. The loop outlives the store: its threads may still be about to wake
+ * it. One more turn of it after store_close() frees what was on its way. */
 void store_detach(struct store_port **port);
 
 /* On the port's loop. Never fails: refusals come through `done`. */

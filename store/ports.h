@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ports — how answers and notices get from a store's threads to the loops:
+ * one message per port and batch. For back-ends.
+ *
+ * Threads: any, but where said. The lock is held while messages are handed to
+ * mailboxes, which never waits. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/attr.h"
+#include "store/backend.h"
+
+struct ports {
+	pthread_mutex_t lock;
+	struct ports_port *port[STORE_PORTS_MAX]; /* own */
+	size_t n;
+};
+
+/* A back-end that needs more of a port embeds this one. */
+struct ports_port {
+	struct store_port port;
+	atomic_size_t
+		refs;  /* the store's, and one for each message under way */
+	bool detached; /* under the lock */
+	struct message lost;
+	atomic_bool lost_posted;
+	/* The chain of answers of the batch being completed. */
+	struct message *first;
+	struct message *last;
+};
+
+void ports_init(struct ports *p);
+
+/* Nothing is posted any more; what is under way still arrives. */
+void ports_release(struct ports *p);
+
+/* store_attach() and store_detach(). */
+MUSTCHECK int ports_attach(struct ports *p, struct store *store,
+	struct loop *loop, const struct store_listener *listener,
+	struct store_port **ret_port);
+void ports_detach(struct ports *p, struct store_port *port);
+
+/* Notices of one batch, for every port: at most `max`, whose client ids have
+ * `id_bytes` together. NULL when there is no memory: then ports_lost(). */
+struct notice_batch;
+struct notice_batch *notice_batch_new(size_t max, size_t id_bytes);
+/* Copies the client id; NULL for none. */
+void notice_batch_add(struct notice_batch *b, const struct user_id *user,
+	uint64_t revision, const struct slice *client_id);
+
+/* Hands the batch to every port and gives it up. */
+void ports_notify(struct ports *p, struct notice_batch *batch);
+
+/* Tells every port that notices may be missing. */
+void ports_lost(struct ports *p);
+
+/* Has op->done run on its port's loop: gathered by ports_answer(), sent by
+ * ports_send_answers(). One thread at a time. */
+void ports_answer(struct store_op *op);
+void ports_send_answers(struct ports *p);
+
+/* Both for a single operation; any thread, also the port's own. */
+void ports_answer_now(struct store_op *op, enum store_outcome outcome);

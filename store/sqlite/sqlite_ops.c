@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_ops.h"
+
+#include "config/limits.h"
+#include "store/sqlite/sqlite_db.h"
+
+enum write_statement {
+	W_BEGIN,
+	W_COMMIT,
+	W_ROLLBACK,
+	W_SAVE,
+	W_UNSAVE,
+	W_UNDO,
+	W_TOUCH,
+	W_FIND_RECORD,
+	W_NEXT_REVISION,
+	W_FIRST_REVISION,
+	W_INSERT_RECORD,
+	W_UPDATE_RECORD,
+	W_CLAMP_LOCK,
+	W_FIND_LOCK,
+	W_PUT_LOCK,
+	W_DROP_LOCK,
+	N_WRITE_STATEMENTS,
+};
+
+static const char *const write_sql[] = {
+	[W_BEGIN] = "BEGIN IMMEDIATE",
+	[W_COMMIT] = "COMMIT",
+	[W_ROLLBACK] = "ROLLBACK",
+	[W_SAVE] = "SAVEPOINT op",
+	[W_UNSAVE] = "RELEASE op",
+	[W_UNDO] = "ROLLBACK TO op",
+	[W_TOUCH] = "UPDATE tallyd_schema SET version = version",
+	[W_FIND_RECORD] = "SELECT rowid, revision FROM records"
+			  " WHERE user_id = ?1 AND id = ?2",
+	[W_NEXT_REVISION] = "UPDATE user_revisions SET revision = revision + 1"
+			    " WHERE user_id = ?1 RETURNING revision",
+	[W_FIRST_REVISION] =
+		"INSERT INTO user_revisions (user_id, revision)"
+		" VALUES (?1, (SELECT coalesce(max(revision), 0) + 1"
+		"  FROM records WHERE user_id = ?1)) RETURNING revision",
+	[W_INSERT_RECORD] = "INSERT INTO records"
+			    " (user_id, id, data, revision, schema_version)"
+			    " VALUES (?1, ?2, ?3, ?4, ?5)",
+	[W_UPDATE_RECORD] = "UPDATE records SET data = ?3, revision = ?4,"
+			    " schema_version = ?5 WHERE rowid = ?1",
+	[W_CLAMP_LOCK] = "UPDATE locks SET expires_at = ?3 WHERE user_id = ?1"
+			 " AND lock_name = ?2 AND expires_at > ?3",
+	[W_FIND_LOCK] = "SELECT 1 FROM locks WHERE user_id = ?1"
+			" AND lock_name = ?2 AND instance_id != ?3"
+			" AND expires_at > ?4 AND (exclusive != 0 OR ?5)"
+			" LIMIT 1",
+	[W_PUT_LOCK] = "INSERT INTO locks"
+		       " (user_id, lock_name, instance_id, expires_at,"
+		       "  exclusive) VALUES (?1, ?2, ?3, ?4, ?5)"
+		       " ON CONFLICT DO UPDATE SET"
+		       "  expires_at = excluded.expires_at,"
+		       "  exclusive = excluded.exclusive",
+	[W_DROP_LOCK] = "DELETE FROM locks WHERE user_id = ?1"
+			" AND lock_name = ?2 AND instance_id = ?3",
+};
+
+enum read_statement { R_LIST, R_LOCK, N_READ_STATEMENTS };
+
+static const char *const read_sql[] = {
+	[R_LIST] = "SELECT id, data, revision, schema_version FROM records"
+		   " WHERE user_id = ?1 AND revision > ?2"
+		   " ORDER BY revision LIMIT ?3",
+	[R_LOCK] = "SELECT max(expires_at) FROM locks WHERE user_id = ?1"
+		   " AND lock_name = ?2 AND expires_at > ?3",
+};
+
+_Static_assert((int)N_WRITE_STATEMENTS <= SQLITE_STATEMENTS_MAX, "");
+
+static int prepare_all(struct sqlite_ops *o, sqlite3 *db,
+	const char *const *sql, size_t n, struct errmsg *reterr)
+{
+	size_t i;
+	int r = 0;
+
+	*o = (struct sqlite_ops){.db = db};
+	for (i = 0; i < n && r == 0; i++)
+		r = sqlite_db_prepare(db, sql[i], &o->stmts[i], reterr);
+	return r;
+}
+
+int sqlite_ops_init_write(
+	struct sqlite_ops *o, sqlite3 *db, struct errmsg *reterr)
+{
+	return prepare_all(o, db, write_sql, ARRAY_LEN(write_sql), reterr);
+}
+
+int sqlite_ops_init_read(
+	struct sqlite_ops *o, sqlite3 *db, struct errmsg *reterr)
+{
+	return prepare_all(o, db, read_sql, ARRAY_LEN(read_sql), reterr);
+}
+
+void sqlite_ops_release(struct sqlite_ops *o)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(o->stmts); i++)
+		(void)sqlite3_finalize(o->stmts[i]); /* NULL is fine */
+	*o = (struct sqlite_ops){0};
+}
+
+/* ---- binding; what is bound stays where it is until the reset ---- */
+
+/* Failures (too big, no memory) come back from the step as an unbound NULL
+ * would: every column is NOT NULL. */
+static void bind_text(sqlite3_stmt *s, int at, struct slice text)
+{
+	/* A NULL pointer would bind NULL, and empty text is not NULL. */
+	(void)sqlite3_bind_text64(s, at, text.len ? (const char *)text.ptr : "",
+		text.len, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+static void bind_blob(sqlite3_stmt *s, int at, struct slice bytes)
+{
+	(void)sqlite3_bind_blob64(s, at, bytes.len ? bytes.ptr : (void *)"",
+		bytes.len, SQLITE_STATIC);
+}
+
+static void bind_integer(sqlite3_stmt *s, int at, int64_t value)
+{
+	(void)sqlite3_bind_int64(s, at, value);
+}
+
+struct user_text {
+	char hex[USER_ID_HEX + 1];
+};
+
+static struct slice user_slice(const struct user_text *t)
+{
+	return slice_of(t->hex, USER_ID_HEX);
+}
+
+/* ---- stepping ---- */
+
+/* Ends a statement's use; what it had bound is forgotten. */
+static void done_with(sqlite3_stmt *s)
+{
+	(void)sqlite3_reset(s); /* repeats the step's code */
+	(void)sqlite3_clear_bindings(s);
+}
+
+static enum store_outcome failed(struct sqlite_ops *o, int code)
+{
+	sqlite_stop_if_not_flushed(code);
+	o->error = code;
+	return sqlite_outcome(code);
+}
+
+/* For statements without rows. Returns SQLITE_DONE or the error. */
+static int run(struct sqlite_ops *o, int which)
+{
+	int code = sqlite3_step(o->stmts[which]);
+
+	done_with(o->stmts[which]);
+	return code;
+}
+
+/* For statements that give one integer or no row: SQLITE_ROW, SQLITE_DONE, or
+ * the error. Runs to the end, as RETURNING needs it. */
+static int run_integer(struct sqlite_ops *o, int which, int64_t *ret_value)
+{
+	sqlite3_stmt *s = o->stmts[which];
+	int code = sqlite3_step(s), end = code;
+
+	if (code == SQLITE_ROW) {
+		*ret_value = sqlite3_column_int64(s, 0);
+		end = sqlite3_step(s);
+	}
+	done_with(s);
+	if (end == SQLITE_ROW)
+		return SQLITE_ERROR; /* two rows where one may be */
+	return end == SQLITE_DONE ? code : end;
+}
+
+int sqlite_touch(struct sqlite_ops *o)
+{
+	int code = run(o, W_TOUCH);
+
+	return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+int sqlite_begin(struct sqlite_ops *o)
+{
+	int code = run(o, W_BEGIN);
+
+	return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+int sqlite_commit(struct sqlite_ops *o)
+{
+	int code = run(o, W_COMMIT);
+
+	return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+void sqlite_rollback(struct sqlite_ops *o)
+{
+	/* Some errors have rolled back already; then this is an error too. */
+	if (!sqlite3_get_autocommit(o->db))
+		(void)run(o, W_ROLLBACK);
+}
+
+/* ---- SetRecord ---- */
+
+/* Returns SQLITE_ROW (found), SQLITE_DONE (none), or the error. */
+static int find_record(struct sqlite_ops *o, const struct user_text *user,
+	struct slice id, int64_t *ret_rowid, int64_t *ret_revision)
+{
+	sqlite3_stmt *s = o->stmts[W_FIND_RECORD];
+	int code;
+
+	bind_text(s, 1, user_slice(user));
+	bind_text(s, 2, id);
+	code = sqlite3_step(s);
+	if (code == SQLITE_ROW) {
+		*ret_rowid = sqlite3_column_int64(s, 0);
+		*ret_revision = sqlite3_column_int64(s, 1);
+	}
+	done_with(s);
+	return code;
+}
+
+/* Takes the user's next revision. Returns SQLITE_ROW or the error. */
+static int next_revision(struct sqlite_ops *o, const struct user_text *user,
+	int64_t *ret_revision)
+{
+	int code;
+
+	bind_text(o->stmts[W_NEXT_REVISION], 1, user_slice(user));
+	code = run_integer(o, W_NEXT_REVISION, ret_revision);
+	if (code != SQLITE_DONE)
+		return code;
+	bind_text(o->stmts[W_FIRST_REVISION], 1, user_slice(user));
+	return run_integer(o, W_FIRST_REVISION, ret_revision);
+}
+
+static int put_record(struct sqlite_ops *o, const struct user_text *user,
+	const struct store_record *r, bool exists, int64_t rowid,
+	int64_t revision)
+{
+	int which = exists ? W_UPDATE_RECORD : W_INSERT_RECORD;
+	sqlite3_stmt *s = o->stmts[which];
+
+	if (exists) {
+		bind_integer(s, 1, rowid);
+	} else {
+		bind_text(s, 1, user_slice(user));
+		bind_text(s, 2, r->id);
+	}
+	bind_blob(s, 3, r->data);
+	bind_integer(s, 4, revision);
+	bind_text(s, 5, r->schema_version);
+	return run(o, which);
+}
+
+/* Takes back what an operation has done since its savepoint. Half of it must
+ * never be committed: if this fails, all that the batch did is taken back. */
+static void undo(struct sqlite_ops *o)
+{
+	if (run(o, W_UNDO) != SQLITE_DONE)
+		sqlite_rollback(o);
+}
+
+enum store_outcome sqlite_set_record(struct sqlite_ops *o,
+	const struct user_id *user, struct store_set_record *set)
+{
+	int64_t rowid = 0, current = 0, revision = 0;
+	struct user_text text;
+	int found, code;
+
+	user_id_hex(user, text.hex);
+	found = find_record(o, &text, set->record.id, &rowid, &current);
+	if (found != SQLITE_ROW && found != SQLITE_DONE)
+		return failed(o, found);
+	if (found == SQLITE_ROW && (uint64_t)current != set->record.revision)
+		return STORE_CONFLICT;
+	code = run(o, W_SAVE);
+	if (code != SQLITE_DONE)
+		return failed(o, code);
+	code = next_revision(o, &text, &revision);
+	if (code == SQLITE_ROW)
+		code = put_record(o, &text, &set->record, found == SQLITE_ROW,
+			rowid, revision);
+	if (code != SQLITE_DONE)
+		undo(o);
+	(void)run(o, W_UNSAVE); /* fails if all was rolled back */
+	if (code != SQLITE_DONE)
+		return failed(o, code);
+	set->new_revision = (uint64_t)revision;
+	return STORE_OK;
+}
+
+/* ---- ListChanges ---- */
+
+static struct slice column(sqlite3_stmt *s, int at)
+{
+	const void *bytes = sqlite3_column_blob(s, at);
+
+	return slice_of(
+		bytes ? bytes : "", (size_t)sqlite3_column_bytes(s, at));
+}
+
+/* Appends the row the statement is at. Returns: 1 appended, 0 it does not fit
+ * and the page ends before it, ERR_*. */
+static int append_row(sqlite3_stmt *s, struct store_list_changes *list)
+{
+	const struct store_record record = {
+		.id = column(s, 0),
+		.data = column(s, 1),
+		.revision = (uint64_t)sqlite3_column_int64(s, 2),
+		.schema_version = column(s, 3),
+	};
+	size_t before = buf_len(&list->page);
+	int r;
+
+	if (list->n_records == list->max_records)
+		return 0;
+	r = list->encode(&list->page, &record);
+	if (list->n_records > 0 &&
+		(r == ERR_LIMIT || buf_len(&list->page) > list->max_bytes)) {
+		list->page.end = list->page.start + before;
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	list->n_records++;
+	list->last_revision = record.revision;
+	return 1;
+}
+
+enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
+	const struct user_id *user, struct store_list_changes *list)
+{
+	sqlite3_stmt *s = o->stmts[R_LIST];
+	struct user_text text;
+	int code = SQLITE_DONE, r = 1;
+
+	list->n_records = 0;
+	list->truncated = false;
+	list->last_revision = list->since;
+	if (list->since > INT64_MAX)
+		return STORE_OK; /* no revision is above */
+	user_id_hex(user, text.hex);
+	bind_text(s, 1, user_slice(&text));
+	bind_integer(s, 2, (int64_t)list->since);
+	bind_integer(s, 3, (int64_t)list->max_records + 1);
+	while (r == 1 && (code = sqlite3_step(s)) == SQLITE_ROW)
+		r = append_row(s, list);
+	done_with(s);
+	if (r < 0)
+		return r == ERR_NOMEM ? STORE_UNAVAILABLE : STORE_FAILED;
+	list->truncated = r == 0;
+	/* A read that broke is no end of the list. */
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		return failed(o, code);
+	return STORE_OK;
+}
+
+/* ---- locks ---- */
+
+/* Seconds in which a lock that ends at `expires_at` is still held at now:
+ * expires_at > now, in whole seconds as the column has them. */
+static int64_t floor_s(int64_t now_ns)
+{
+	return now_ns / NS_PER_S;
+}
+
+static int64_t ceil_s(int64_t now_ns)
+{
+	return (now_ns + NS_PER_S - 1) / NS_PER_S;
+}
+
+/* Locks taken before the clock was set back would last too long. */
+static int clamp_lock(struct sqlite_ops *o, const struct user_text *user,
+	struct slice name, int64_t now_ns)
+{
+	sqlite3_stmt *s = o->stmts[W_CLAMP_LOCK];
+
+	bind_text(s, 1, user_slice(user));
+	bind_text(s, 2, name);
+	bind_integer(s, 3, ceil_s(now_ns) + LOCK_TTL_MAX_S);
+	return run(o, W_CLAMP_LOCK);
+}
+
+/* Whether another instance stands in the way: SQLITE_ROW, SQLITE_DONE (no), or
+ * the error. */
+static int find_lock(struct sqlite_ops *o, const struct user_text *user,
+	const struct store_set_lock *set, int64_t now_ns)
+{
+	sqlite3_stmt *s = o->stmts[W_FIND_LOCK];
+	int64_t one;
+
+	bind_text(s, 1, user_slice(user));
+	bind_text(s, 2, set->name);
+	bind_text(s, 3, set->instance_id);
+	bind_integer(s, 4, floor_s(now_ns));
+	bind_integer(s, 5, set->exclusive);
+	return run_integer(o, W_FIND_LOCK, &one);
+}
+
+static int put_lock(struct sqlite_ops *o, const struct user_text *user,
+	const struct store_set_lock *set, int64_t now_ns)
+{
+	int which = set->acquire ? W_PUT_LOCK : W_DROP_LOCK;
+	sqlite3_stmt *s = o->stmts[which];
+
+	bind_text(s, 1, user_slice(user));
+	bind_text(s, 2, set->name);
+	bind_text(s, 3, set->instance_id);
+	if (set->acquire) {
+		/* Rounded up: at least the ttl, less than a second more. */
+		bind_integer(s, 4, ceil_s(now_ns) + set->ttl_seconds);
+		bind_integer(s, 5, set->exclusive);
+	}
+	return run(o, which);
+}
+
+enum store_outcome sqlite_set_lock(struct sqlite_ops *o,
+	const struct user_id *user, const struct store_set_lock *set,
+	int64_t now_ns)
+{
+	struct user_text text;
+	int code = SQLITE_DONE;
+
+	user_id_hex(user, text.hex);
+	if (set->acquire)
+		code = clamp_lock(o, &text, set->name, now_ns);
+	if (set->acquire && code == SQLITE_DONE)
+		code = find_lock(o, &text, set, now_ns);
+	if (code == SQLITE_ROW)
+		return STORE_LOCK_HELD;
+	if (code == SQLITE_DONE)
+		code = put_lock(o, &text, set, now_ns);
+	return code == SQLITE_DONE ? STORE_OK : failed(o, code);
+}
+
+enum store_outcome sqlite_get_lock(struct sqlite_ops *o,
+	const struct user_id *user, struct store_get_lock *get, int64_t now_ns,
+	bool *ret_sweep)
+{
+	sqlite3_stmt *s = o->stmts[R_LOCK];
+	struct user_text text;
+	int64_t expires = 0;
+	int code;
+
+	user_id_hex(user, text.hex);
+	bind_text(s, 1, user_slice(&text));
+	bind_text(s, 2, get->name);
+	bind_integer(s, 3, floor_s(now_ns));
+	/* max() of no rows is one row with NULL, which reads as 0. */
+	code = run_integer(o, R_LOCK, &expires);
+	if (code != SQLITE_ROW)
+		return failed(o, code);
+	get->locked = expires > 0;
+	*ret_sweep = expires > floor_s(now_ns) + SQLITE_LOCK_HORIZON_S;
+	return STORE_OK;
+}
+
+/* Rare, so not kept prepared. */
+enum store_outcome sqlite_sweep(struct sqlite_ops *o, int64_t now_ns)
+{
+	static const char sql[] = "DELETE FROM locks WHERE expires_at <= ?1";
+	static const char clamp_sql[] =
+		"UPDATE locks SET expires_at = ?1 WHERE expires_at > ?1";
+	const struct {
+		const char *sql;
+		int64_t at;
+	} steps[] = {{sql, floor_s(now_ns)},
+		{clamp_sql, ceil_s(now_ns) + LOCK_TTL_MAX_S}};
+	sqlite3_stmt *s;
+	size_t i;
+	int code;
+
+	for (i = 0; i < ARRAY_LEN(steps); i++) {
+		code = sqlite3_prepare_v2(o->db, steps[i].sql, -1, &s, NULL);
+		if (code != SQLITE_OK)
+			return failed(o, code);
+		bind_integer(s, 1, steps[i].at);
+		code = sqlite3_step(s);
+		(void)sqlite3_finalize(s); /* repeats the step's code */
+		if (code != SQLITE_DONE)
+			return failed(o, code);
+	}
+	return STORE_OK;
+}

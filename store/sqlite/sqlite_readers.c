@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_readers.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/limits.h"
+#include "loop/thread.h"
+#include "store/sqlite/sqlite_db.h"
+#include "store/sqlite/sqlite_ops.h"
+#include "store/sqlite/sqlite_writer.h"
+
+struct reader {
+	struct sqlite_readers *readers; /* ref */
+	sqlite3 *db;			/* own */
+	struct sqlite_ops ops;
+	pthread_t thread;
+	bool running;
+	struct mailbox mailbox;
+	atomic_size_t queued; /* submitted, not yet answered */
+	struct message stop_message;
+	bool stopping; /* the thread's own */
+};
+
+struct sqlite_readers {
+	struct sqlite_writer *writer; /* ref */
+	const struct clock *clock;    /* ref */
+	atomic_size_t queued;
+	size_t n;
+	struct reader reader[];
+};
+
+static void deliver_stop(struct message *msg)
+{
+	CONTAINER_OF(msg, struct reader, stop_message)->stopping = true;
+}
+
+static enum store_outcome get_lock(struct reader *r, struct store_op *op)
+{
+	enum store_outcome outcome;
+	bool sweep = false;
+
+	outcome = sqlite_get_lock(&r->ops, &op->user, &op->get_lock,
+		clock_wall_ns(r->readers->clock), &sweep);
+	if (sweep)
+		sqlite_writer_sweep(r->readers->writer);
+	return outcome;
+}
+
+static enum store_outcome read_op(struct reader *r, struct store_op *op)
+{
+	enum store_outcome outcome;
+
+	r->ops.error = SQLITE_OK;
+	if (op->kind == STORE_GET_LOCK)
+		outcome = get_lock(r, op);
+	else
+		outcome = sqlite_list_changes(
+			&r->ops, &op->user, &op->list_changes);
+	if (outcome != STORE_OK)
+		log_error(NULL, "store.read_failed",
+			F_STR("outcome", store_outcome_name(outcome)),
+			F_I64("sqlite_code", r->ops.error));
+	sqlite_writer_report(r->readers->writer, r->ops.error);
+	return outcome;
+}
+
+static void run_op(struct reader *r, struct store_op *op)
+{
+	enum store_outcome outcome;
+
+	if (op->deadline_ns != 0 &&
+		clock_mono_ns(r->readers->clock) >= op->deadline_ns)
+		outcome = STORE_UNAVAILABLE;
+	else
+		outcome = read_op(r, op);
+	atomic_fetch_sub(&r->queued, 1);
+	atomic_fetch_sub(&r->readers->queued, 1);
+	ports_answer_now(op, outcome);
+}
+
+static void *reader_main(void *arg)
+{
+	struct reader *r = arg;
+	struct message *msg, *next;
+
+	while (!r->stopping) {
+		for (msg = mailbox_wait(&r->mailbox, -1); msg; msg = next) {
+			next = msg->next;
+			if (msg->deliver)
+				msg->deliver(msg);
+			else
+				run_op(r, CONTAINER_OF(msg, struct store_op,
+						  message));
+		}
+	}
+	return NULL;
+}
+
+void sqlite_readers_submit(struct sqlite_readers *r, struct store_op *op)
+{
+	struct reader *best = &r->reader[0];
+	size_t i;
+
+	if (atomic_fetch_add(&r->queued, 1) >= STORE_QUEUE_MAX) {
+		atomic_fetch_sub(&r->queued, 1);
+		ports_answer_now(op, STORE_BUSY);
+		return;
+	}
+	for (i = 1; i < r->n; i++) {
+		if (atomic_load(&r->reader[i].queued) <
+			atomic_load(&best->queued))
+			best = &r->reader[i];
+	}
+	atomic_fetch_add(&best->queued, 1);
+	op->message.deliver = NULL; /* marks an operation */
+	mailbox_post(&best->mailbox, &op->message);
+}
+
+static int start_reader(
+	struct reader *r, const char *path, struct errmsg *reterr)
+{
+	int e = sqlite_db_open(path, SQLITE_MODE_READ, &r->db, reterr);
+
+	if (e == 0)
+		e = sqlite_ops_init_read(&r->ops, r->db, reterr);
+	if (e < 0)
+		return e;
+	e = mailbox_init(&r->mailbox);
+	if (e == 0)
+		e = thread_start(&r->thread, "sqlite-reader", reader_main, r);
+	if (e < 0)
+		return errmsg_set(reterr, e, "cannot start a thread");
+	r->running = true;
+	return 0;
+}
+
+static void stop_reader(struct reader *r)
+{
+	if (r->running) {
+		mailbox_post(&r->mailbox, &r->stop_message);
+		thread_join(r->thread);
+	}
+	sqlite_ops_release(&r->ops);
+	sqlite_db_close(&r->db);
+	mailbox_release(&r->mailbox);
+}
+
+void sqlite_readers_stop(struct sqlite_readers **readers)
+{
+	struct sqlite_readers *r = *readers;
+	size_t i;
+
+	if (!r)
+		return;
+	for (i = 0; i < r->n; i++)
+		stop_reader(&r->reader[i]);
+	mem_free(r);
+	*readers = NULL;
+}
+
+int sqlite_readers_start(const char *path, size_t n,
+	struct sqlite_writer *writer, const struct clock *clock,
+	struct sqlite_readers **ret_readers, struct errmsg *reterr)
+{
+	CLEANUP(sqlite_readers_stop)
+	struct sqlite_readers *r =
+		mem_zalloc(sizeof(*r) + n * sizeof(struct reader));
+	struct reader *one;
+	int e = 0;
+
+	if (!r)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	r->writer = writer;
+	r->clock = clock;
+	while (r->n < n && e == 0) {
+		one = &r->reader[r->n++];
+		one->readers = r;
+		one->mailbox.event_fd = -1;
+		one->stop_message.deliver = deliver_stop;
+		e = start_reader(one, path, reterr);
+	}
+	if (e < 0)
+		return e;
+	*ret_readers = TAKE_PTR(r);
+	return 0;
+}

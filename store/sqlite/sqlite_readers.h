@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sqlite_readers — a few threads that read, each with a connection of its own;
+ * readers and the writer do not wait for each other (WAL). */
+#pragma once
+
+#include "base/attr.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "store/ports.h"
+
+struct sqlite_readers;
+struct sqlite_writer;
+
+/* `n` threads. The writer has opened the file and outlives them.
+ * Returns: 0; ERR_* with a sentence. */
+MUSTCHECK int sqlite_readers_start(const char *path, size_t n,
+	struct sqlite_writer *writer, const struct clock *clock,
+	struct sqlite_readers **ret_readers, struct errmsg *reterr);
+
+/* Does what was submitted and ends. NULL inside is fine. */
+void sqlite_readers_stop(struct sqlite_readers **readers);
+
+/* Any thread. Answers STORE_BUSY when STORE_QUEUE_MAX wait. */
+void sqlite_readers_submit(struct sqlite_readers *r, struct store_op *op);

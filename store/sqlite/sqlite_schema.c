@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_schema.h"
+
+#include <stdio.h>
+
+#include "store/sqlite/sqlite_db.h"
+
+/* data-sync's steps; step n brings version n. */
+static const char *const shared_steps[] = {
+	"CREATE TABLE records (user_id TEXT NOT NULL, id TEXT NOT NULL,"
+	" data BLOB NOT NULL, revision INTEGER NOT NULL,"
+	" schema_version TEXT NOT NULL, PRIMARY KEY (user_id, id));"
+	"CREATE TABLE user_revisions (user_id TEXT NOT NULL,"
+	" revision INTEGER NOT NULL, PRIMARY KEY (user_id, revision));",
+
+	"CREATE TABLE locks (user_id TEXT NOT NULL, lock_name TEXT NOT NULL,"
+	" instance_id TEXT NOT NULL, expires_at INTEGER NOT NULL,"
+	" exclusive INTEGER NOT NULL DEFAULT 0,"
+	" PRIMARY KEY (user_id, lock_name, instance_id));"
+	"CREATE INDEX idx_locks_expires_at ON locks(expires_at);"
+	"CREATE INDEX idx_locks_user_lock ON locks(user_id, lock_name);",
+};
+
+/* Ours, likewise. */
+static const char *const own_steps[] = {
+	/* ListChanges reads by revision. Of two counters that a user may have
+	 * (their key allows it) the higher one counts, and no counter may be
+	 * below a record. */
+	"CREATE INDEX tallyd_records_by_revision ON records(user_id, revision);"
+	"CREATE TEMP TABLE counters AS SELECT user_id, max(revision) AS revision"
+	" FROM (SELECT user_id, revision FROM user_revisions UNION ALL"
+	"  SELECT user_id, revision FROM records) GROUP BY user_id;"
+	"DELETE FROM user_revisions;"
+	"INSERT INTO user_revisions SELECT user_id, revision FROM counters;"
+	"DROP TABLE counters;",
+};
+
+static const char create_versions[] =
+	"CREATE TABLE IF NOT EXISTS schema_migrations"
+	" (version uint64,dirty bool);"
+	"CREATE UNIQUE INDEX IF NOT EXISTS version_unique"
+	" ON schema_migrations (version);"
+	"CREATE TABLE IF NOT EXISTS tallyd_schema"
+	" (version INTEGER NOT NULL);";
+
+/* Runs one step and records it, both or neither. */
+static int run_step(sqlite3 *db, const char *step, const char *record,
+	struct errmsg *reterr)
+{
+	int r = sqlite_db_exec(db, "BEGIN IMMEDIATE", reterr);
+
+	if (r < 0)
+		return r;
+	r = sqlite_db_exec(db, step, reterr);
+	if (r == 0)
+		r = sqlite_db_exec(db, record, reterr);
+	if (r == 0)
+		r = sqlite_db_exec(db, "COMMIT", reterr);
+	if (r < 0)
+		(void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return r;
+}
+
+static int run_steps(sqlite3 *db, const char *const *steps, size_t n_steps,
+	int64_t have, const char *record_format, struct errmsg *reterr)
+{
+	char record[160];
+	int64_t version;
+	int r = 0;
+
+	for (version = have + 1; version <= (int64_t)n_steps && r == 0;
+		version++) {
+		(void)snprintf(record, sizeof(record), record_format,
+			(long long)version);
+		r = run_step(db, steps[version - 1], record, reterr);
+	}
+	return r;
+}
+
+struct versions {
+	int64_t shared; /* 0: a fresh file */
+	int64_t own;	/* 0: not ours yet */
+};
+
+/* The integer that `sql` reads from `table`; 0 when there is no such table. */
+static int read_from(sqlite3 *db, const char *table, const char *sql,
+	int64_t *ret_value, struct errmsg *reterr)
+{
+	char look[128];
+	int64_t n = 0;
+	int r;
+
+	(void)snprintf(look, sizeof(look),
+		"SELECT count(*) FROM sqlite_master WHERE name = '%s'", table);
+	r = sqlite_db_integer(db, look, 0, &n, reterr);
+	if (r < 0)
+		return r;
+	if (n == 0) {
+		*ret_value = 0;
+		return 0;
+	}
+	return sqlite_db_integer(db, sql, 0, ret_value, reterr);
+}
+
+static int check_version(const char *table, int64_t version, size_t n_steps,
+	struct errmsg *reterr)
+{
+	if (version >= 0 && version <= (int64_t)n_steps)
+		return 0;
+	return errmsg_set(reterr, ERR_UNSUPPORTED,
+		"database: version %lld in %s is newer than this program knows",
+		(long long)version, table);
+}
+
+static int read_versions(
+	sqlite3 *db, struct versions *ret_versions, struct errmsg *reterr)
+{
+	struct versions v = {0};
+	int64_t dirty = 0;
+	int r;
+
+	r = read_from(db, "schema_migrations",
+		"SELECT version FROM schema_migrations LIMIT 1", &v.shared,
+		reterr);
+	if (r == 0)
+		r = read_from(db, "schema_migrations",
+			"SELECT dirty FROM schema_migrations LIMIT 1", &dirty,
+			reterr);
+	if (r == 0)
+		r = read_from(db, "tallyd_schema",
+			"SELECT coalesce(max(version), 0) FROM tallyd_schema",
+			&v.own, reterr);
+	if (r < 0)
+		return r;
+	if (dirty)
+		return errmsg_set(reterr, ERR_CORRUPT,
+			"database: a migration broke off half-way "
+			"(schema_migrations is dirty); restore a backup or "
+			"finish it by hand");
+	r = check_version(
+		"schema_migrations", v.shared, ARRAY_LEN(shared_steps), reterr);
+	if (r == 0)
+		r = check_version(
+			"tallyd_schema", v.own, ARRAY_LEN(own_steps), reterr);
+	if (r == 0)
+		*ret_versions = v;
+	return r;
+}
+
+int sqlite_schema_check(sqlite3 *db, struct errmsg *reterr)
+{
+	struct versions v;
+
+	return read_versions(db, &v, reterr);
+}
+
+int sqlite_schema_migrate(sqlite3 *db, struct errmsg *reterr)
+{
+	struct versions v = {0};
+	int r = read_versions(db, &v, reterr);
+
+	if (r == 0)
+		r = run_step(db, create_versions, "", reterr);
+	if (r == 0)
+		r = run_steps(db, shared_steps, ARRAY_LEN(shared_steps),
+			v.shared,
+			"DELETE FROM schema_migrations;"
+			"INSERT INTO schema_migrations VALUES (%lld, 0)",
+			reterr);
+	if (r == 0)
+		r = run_steps(db, own_steps, ARRAY_LEN(own_steps), v.own,
+			"DELETE FROM tallyd_schema;"
+			"INSERT INTO tallyd_schema VALUES (%lld)",
+			reterr);
+	return r;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include "store/backend.h"
+#include "store/sqlite/sqlite_store.h"
+
+const char *store_outcome_name(enum store_outcome outcome)
+{
+	static const char *const names[] = {
+		[STORE_OK] = "ok",
+		[STORE_CONFLICT] = "conflict",
+		[STORE_LOCK_HELD] = "lock_held",
+		[STORE_BUSY] = "busy",
+		[STORE_FULL] = "full",
+		[STORE_UNAVAILABLE] = "unavailable",
+		[STORE_UNKNOWN] = "unknown",
+		[STORE_FAILED] = "failed",
+	};
+
+	return names[outcome];
+}
+
+static bool has_database_url(const struct config *config)
+{
+	return config->database_url[0] != '\0';
+}
+
+static bool always(const struct config *config UNUSED)
+{
+	return true;
+}
+
+static int no_postgres(const struct config *config UNUSED,
+	const struct clock *clock UNUSED, struct store **ret_store UNUSED,
+	struct errmsg *reterr)
+{
+	return errmsg_set(reterr, ERR_UNSUPPORTED,
+		"DATABASE_URL: this build has no PostgreSQL store");
+}
+
+/* The first that is wanted is opened. */
+static const struct {
+	bool (*wanted)(const struct config *config);
+	int (*open)(const struct config *config, const struct clock *clock,
+		struct store **ret_store, struct errmsg *reterr);
+} backends[] = {
+	{has_database_url, no_postgres},
+	{always, sqlite_store_open},
+};
+
+int store_open(const struct config *config, const struct clock *clock,
+	struct store **ret_store, struct errmsg *reterr)
+{
+	size_t i = 0;
+
+	while (!backends[i].wanted(config))
+		i++; /* the last always is */
+	return backends[i].open(config, clock, ret_store, reterr);
+}
+
+void store_close(struct store **store)
+{
+	if (*store)
+		(*store)->backend->close(*store);
+	*store = NULL;
+}
+
+int store_attach(struct store *store, struct loop *loop,
+	const struct store_listener *listener, struct store_port **ret_port)
+{
+	return store->backend->attach(store, loop, listener, ret_port);
+}
+
+void store_detach(struct store_port **port)
+{
+	if (*port)
+		(*port)->store->backend->detach(*port);
+	*port = NULL;
+}
+
+void store_submit(struct store_port *port, struct store_op *op)
+{
+	op->port = port;
+	port->store->backend->submit(port, op);
+}
+
+void store_nudge(struct store_port *port, const struct user_id *user)
+{
+	port->store->backend->nudge(port, user);
+}
+
+void store_sweep_locks(struct store *store)
+{
+	store->backend->sweep_locks(store);
+}
+
+bool store_usable(const struct store *store)
+{
+	return store->backend->usable(store);
+}
