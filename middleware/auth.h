@@ -13,6 +13,7 @@
 #include "base/slice.h"
 #include "base/user_id.h"
 #include "config/config.h"
+#include "middleware/api_key.h"
 #include "middleware/crl.h"
 #include "middleware/signed_text.h"
 
@@ -20,9 +21,7 @@ struct auth;
 
 /* Expected outcome beside 0: refused; *reterr has the sentence for the
  * client, which never holds a library's words. */
-#define AUTH_DENIED	 1
-
-#define API_KEY_HASH_HEX 64 /* SHA-256 of the key as sent; all we ever log */
+#define AUTH_DENIED 1
 
 /* Returns: 0, ERR_NOMEM, ERR_INVALID (CA_CERT is no certificate). */
 MUSTCHECK int auth_new(const struct config *config, struct auth **ret_auth,
@@ -35,7 +34,7 @@ void auth_set_crl(struct auth *auth, struct crl *crl);
 
 /* Checks the value of the `authorization` header (ptr NULL when absent).
  * `now_s` is wall time. *ret_hash is "" when no API key is asked for.
- * Returns: 0, AUTH_DENIED, ERR_NOMEM. */
+ * Returns: 0, AUTH_DENIED. */
 MUSTCHECK int auth_api_key(struct auth *auth, struct slice authorization,
 	int64_t now_s, char ret_hash[API_KEY_HASH_HEX + 1],
 	struct errmsg *reterr);
