@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hub/recent.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "config/limits.h"
+
+#define WINDOW_NS (OVERLAP_WINDOW_S * NS_PER_S)
+/* The asker's own write and those that may count below it. */
+#define WRITES_MAX (OVERLAP_REVISIONS + 1)
+
+struct write {
+	uint64_t revision; /* 0: none */
+	uint64_t client;   /* hash of the client id; 0: came without */
+	int64_t at_ns;
+	unsigned repeats; /* answers from here that were lowered */
+};
+
+struct recent_user {
+	struct map_entry entry;
+	struct list by_age; /* oldest last write first */
+	struct user_id id;
+	unsigned next; /* place of the next write in the ring */
+	struct write writes[WRITES_MAX];
+};
+
+struct recent {
+	struct map users;
+	struct list by_age; /* of struct recent_user */
+	size_t max_users;
+	uint64_t seed[2];
+};
+
+int recent_new(size_t max_users, struct recent **ret_recent)
+{
+	struct recent *r = mem_zalloc(sizeof(*r));
+
+	if (!r)
+		return ERR_NOMEM;
+	map_init(&r->users);
+	r->seed[0] = r->users.seed[1];
+	r->seed[1] = r->users.seed[0];
+	list_init(&r->by_age);
+	r->max_users = max_users;
+	*ret_recent = r;
+	return 0;
+}
+
+static void forget_user(struct recent *r, struct recent_user *u)
+{
+	map_remove(&r->users, &u->entry);
+	list_remove(&u->by_age);
+	mem_free(u);
+}
+
+static struct recent_user *oldest_user(struct recent *r)
+{
+	return list_empty(&r->by_age) ? NULL
+				      : CONTAINER_OF(r->by_age.next,
+						struct recent_user, by_age);
+}
+
+void recent_free(struct recent **recent)
+{
+	struct recent *r = *recent;
+	struct recent_user *u;
+
+	if (!r)
+		return;
+	while ((u = oldest_user(r)))
+		forget_user(r, u);
+	map_release(&r->users);
+	mem_free(r);
+	*recent = NULL;
+}
+
+static struct recent_user *find_user(
+	const struct recent *r, const struct user_id *id)
+{
+	struct map_entry *e = map_get(&r->users, user_id_slice(id));
+
+	return e ? CONTAINER_OF(e, struct recent_user, entry) : NULL;
+}
+
+static const struct write *last_write(const struct recent_user *u)
+{
+	return &u->writes[(u->next + WRITES_MAX - 1) % WRITES_MAX];
+}
+
+/* Users whose last write is outside the window, and one more when the table
+ * is full. A few at a time: each note adds at most one. */
+static void make_room(struct recent *r, int64_t now_ns)
+{
+	struct recent_user *u = oldest_user(r);
+
+	if (u && now_ns - last_write(u)->at_ns > WINDOW_NS) {
+		forget_user(r, u);
+		u = oldest_user(r);
+	}
+	if (u && (now_ns - last_write(u)->at_ns > WINDOW_NS ||
+			 r->users.n_entries >= r->max_users))
+		forget_user(r, u);
+}
+
+static struct recent_user *add_user(
+	struct recent *r, const struct user_id *id, int64_t now_ns)
+{
+	struct recent_user *u;
+
+	make_room(r, now_ns);
+	u = mem_zalloc(sizeof(*u));
+	if (!u)
+		return NULL;
+	u->id = *id;
+	u->entry.key = user_id_slice(&u->id);
+	list_init(&u->by_age);
+	if (map_insert(&r->users, &u->entry) < 0) {
+		mem_free(u);
+		return NULL;
+	}
+	return u;
+}
+
+void recent_note(struct recent *r, const struct user_id *user,
+	uint64_t revision, const struct slice *client_id, int64_t now_ns)
+{
+	struct recent_user *u = find_user(r, user);
+
+	if (!u)
+		u = add_user(r, user, now_ns);
+	if (!u)
+		return;
+	list_remove(&u->by_age);
+	list_append(&r->by_age, &u->by_age);
+	u->writes[u->next] = (struct write){
+		.revision = revision,
+		.client = client_id ? siphash(*client_id, r->seed) | 1 : 0,
+		.at_ns = now_ns,
+	};
+	u->next = (u->next + 1) % WRITES_MAX;
+}
+
+/* The write that gave `revision`, if we remember it. */
+static struct write *find_write(struct recent_user *u, uint64_t revision)
+{
+	size_t i;
+
+	for (i = 0; i < WRITES_MAX; i++) {
+		if (u->writes[i].revision == revision)
+			return &u->writes[i];
+	}
+	return NULL;
+}
+
+/* The lowest start that the other clients' writes below `own` ask for. */
+static uint64_t lowest_start(
+	const struct recent_user *u, const struct write *own, int64_t now_ns)
+{
+	uint64_t start = own->revision;
+	const struct write *w;
+	size_t i;
+
+	for (i = 0; i < WRITES_MAX; i++) {
+		w = &u->writes[i];
+		if (w->revision > 0 && w->revision < own->revision &&
+			own->revision - w->revision <= OVERLAP_REVISIONS &&
+			w->client != own->client &&
+			now_ns - w->at_ns <= WINDOW_NS)
+			start = MIN(start, w->revision - 1);
+	}
+	return start;
+}
+
+uint64_t recent_start(struct recent *r, const struct user_id *user,
+	uint64_t since, int64_t now_ns)
+{
+	struct recent_user *u = find_user(r, user);
+	struct write *own = u && since > 0 ? find_write(u, since) : NULL;
+	uint64_t start;
+
+	if (!own || own->client == 0 || own->repeats >= OVERLAP_REPEATS_MAX)
+		return since;
+	start = lowest_start(u, own, now_ns);
+	own->repeats += start < since;
+	return start;
+}

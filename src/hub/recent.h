@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* recent — the last few writes of users who are active now, for the overlap
+ * rule of ListChanges.
+ *
+ * Some clients, after a push of their own, take the revision they were given
+ * as the point up to which they know everything. What another device wrote
+ * just before, whose notice is still on its way, they would never ask for
+ * again. So when somebody asks from exactly a revision that client X wrote,
+ * and other clients' writes lie just below it, the answer starts below those.
+ * A record too many is harmless, since each carries its revision.
+ *
+ * Owns: its table, bounded by users and by writes per user. Threads: one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/slice.h"
+#include "base/user_id.h"
+
+struct recent;
+
+/* Remembers at most `max_users` users. Returns: 0, ERR_NOMEM. */
+MUSTCHECK int recent_new(size_t max_users, struct recent **ret_recent);
+void recent_free(struct recent **recent);
+
+/* A write was committed; `client_id` NULL when it came without one. For want
+ * of memory it may be forgotten. */
+void recent_note(struct recent *r, const struct user_id *user,
+	uint64_t revision, const struct slice *client_id, int64_t now_ns);
+
+/* Where a list that was asked for above `since` should start: `since`, or
+ * lower. */
+uint64_t recent_start(struct recent *r, const struct user_id *user,
+	uint64_t since, int64_t now_ns);
