@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* exchange — one HTTP request and its reply, whichever HTTP carries it.
+ *
+ * A codec (HTTP/2 here, HTTP/1.1 beside it) makes the exchange when the
+ * request's headers are complete and tells its handler what follows; the
+ * handler answers through the functions below. on_closed comes exactly once
+ * and is the last: afterwards the exchange is gone.
+ *
+ * Threads: its connection's loop. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/slice.h"
+
+struct exchange;
+
+/* A request header; names are lower case. In the exchange's arena. */
+struct header {
+	struct header *next;
+	struct slice name;
+	struct slice value;
+};
+
+/* A reply header; borrowed for the call that takes it. */
+struct reply_header {
+	const char *name; /* lower case */
+	struct slice value;
+};
+
+struct exchange_handler {
+	/* A piece of the request's body, borrowed for the call. */
+	void (*on_body)(struct exchange *x, struct slice bytes);
+	/* The request is complete. Not called if on_request saw it so. */
+	void (*on_body_end)(struct exchange *x);
+	/* All that was given to exchange_send() has left for the socket. */
+	void (*on_sent)(struct exchange *x);
+	/* Over: replied in full, cancelled, or the connection went away. The
+	 * handler may move the arena out. */
+	void (*on_closed)(struct exchange *x);
+};
+
+struct exchange_codec {
+	int (*respond)(struct exchange *x, unsigned status,
+		const struct reply_header *headers, size_t n_headers, bool end);
+	int (*send)(struct exchange *x, struct buf *bytes);
+	int (*finish)(struct exchange *x, const struct reply_header *trailers,
+		size_t n_trailers);
+	void (*reset)(struct exchange *x);
+};
+
+struct exchange {
+	const struct exchange_codec *codec;	/* ref; static */
+	const struct exchange_handler *handler; /* ref; set in on_request */
+	void *ctx;				/* the handler's */
+
+	struct arena arena; /* own; the request's headers and all made of it */
+	struct slice method;
+	struct slice path;
+	struct header *headers;	   /* in order of arrival */
+	const struct log_ctx *log; /* ref; the connection's */
+	size_t reply_header_max;   /* bytes the peer takes, 0: unknown */
+	bool body_ended;
+	size_t unsent; /* body bytes given to exchange_send(), not yet gone */
+};
+
+/* Who gets requests. on_request sets x->handler; it may answer at once. */
+struct exchange_server {
+	void (*on_request)(void *ctx, struct exchange *x);
+	void *ctx;
+};
+
+/* First header of that name; ptr is NULL when there is none. */
+struct slice exchange_header(const struct exchange *x, const char *name);
+
+/* Sends status and headers; `end`: and nothing else.
+ * Returns: 0, ERR_NOMEM; ERR_CLOSED when the peer is gone. */
+MUSTCHECK static inline int exchange_respond(struct exchange *x,
+	unsigned status, const struct reply_header *headers, size_t n_headers,
+	bool end)
+{
+	return x->codec->respond(x, status, headers, n_headers, end);
+}
+
+/* Queues body bytes behind those queued before and takes them over: `bytes`
+ * is empty afterwards. Returns: 0, ERR_NOMEM, ERR_LIMIT (the connection holds
+ * too much that its peer does not read); then `bytes` is as it was. */
+MUSTCHECK static inline int exchange_send(struct exchange *x, struct buf *bytes)
+{
+	return x->codec->send(x, bytes);
+}
+
+/* Ends the reply with trailers behind the body. Returns: 0, ERR_NOMEM. */
+MUSTCHECK static inline int exchange_finish(struct exchange *x,
+	const struct reply_header *trailers, size_t n_trailers)
+{
+	return x->codec->finish(x, trailers, n_trailers);
+}
+
+/* Breaks off without a reply, for when there is no memory to say more. */
+static inline void exchange_reset(struct exchange *x)
+{
+	x->codec->reset(x);
+}

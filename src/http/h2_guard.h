@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* h2_guard — counts what is legal in HTTP/2 but costs us more than the peer,
+ * and says when it is enough. Pure: told events and time, no I/O. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+
+/* DATA frames without data and without end, in a row: legal and pointless;
+ * nghttp2 takes any number. */
+#define H2_EMPTY_DATA_MAX 100
+
+/* Streams that we had to reset or refuse (CVE-2025-8671 makes servers reset
+ * what they already work on). A burst, then so many a second. */
+#define H2_RESETS_BURST 1000
+#define H2_RESETS_PER_S 50
+
+/* PINGs closer together than this with nothing sent in between are counted,
+ * the third ends the connection. data-sync counts below 5 s; its clients ping
+ * every 5 s, and the network may bring two closer together. */
+#define H2_PING_MIN_NS	    (INT64_C(4500) * NS_PER_MS)
+#define H2_PING_STRIKES_MAX 2
+
+struct h2_guard {
+	unsigned empty_data;
+	int64_t resets;	   /* tokens spent, in thousandths */
+	int64_t resets_ns; /* when last topped up */
+	int64_t ping_ns;   /* when the last PING came; 0: none since we sent */
+	unsigned ping_strikes;
+};
+
+/* Each returns whether the peer has gone too far. */
+bool h2_guard_data(struct h2_guard *g, bool empty);
+bool h2_guard_reset(struct h2_guard *g, int64_t now_ns);
+bool h2_guard_ping(struct h2_guard *g, int64_t now_ns);
+
+/* We sent HEADERS or DATA: a PING is then no idle chatter. */
+void h2_guard_sent(struct h2_guard *g);

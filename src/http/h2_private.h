@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* h2_private — what h2_session.c and h2_stream.c share. */
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include "base/list.h"
+#include "http/exchange.h"
+#include "http/h2_guard.h"
+#include "http/h2_session.h"
+
+struct h2_session {
+	nghttp2_session *ng;		      /* own */
+	const struct h2_options *options;     /* ref */
+	const struct exchange_server *server; /* ref */
+	const struct log_ctx *log;	      /* ref */
+	h2_output_fn on_output;
+	void *ctx; /* on_output's */
+
+	struct list streams; /* of struct h2_stream, own */
+	size_t n_streams;
+	struct buf *filling; /* borrow(while h2_session_fill runs) */
+	bool settings_patched;
+	bool greeted;
+	bool ended; /* GOAWAY with an error went out: no more is owed */
+
+	struct h2_guard guard;
+	int64_t now_ns;
+	size_t request_bytes; /* of all exchanges not yet complete */
+	size_t reply_bytes;   /* of all exchanges, not yet sent */
+};
+
+struct h2_stream {
+	struct exchange x;
+	struct h2_session *session; /* ref */
+	struct list node;
+	int32_t id;
+
+	struct header **last_header; /* where the next one is linked */
+	size_t header_bytes;
+	size_t n_headers;
+	size_t request_bytes;
+	bool handed_over; /* on_request has run */
+
+	struct buf out;		       /* body bytes not yet sent */
+	struct reply_header *trailers; /* in the arena; NULL: none yet */
+	size_t n_trailers;
+	bool responded; /* HEADERS were submitted */
+	bool finishing; /* nothing will be added to `out` */
+};
+
+/* A new stream in the session. NULL when there is no memory. */
+struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id);
+
+/* Tells the handler that it is over, and frees. */
+void h2_stream_close(struct h2_stream *st);
+
+/* Resets it with an HTTP/2 error code (RFC 9113 section 7). */
+void h2_stream_reset(struct h2_stream *st, uint32_t code);
+
+/* nghttp2 wants to send the DATA frame whose header is `frame_header`, with
+ * `len` bytes of the stream's body: appends both to `out`.
+ * Returns: 0, NGHTTP2_ERR_WOULDBLOCK (no room now). */
+int h2_stream_write_data(struct h2_stream *st, const uint8_t *frame_header,
+	size_t len, struct buf *out);

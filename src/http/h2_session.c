@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/h2_session.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "http/h2_private.h"
+
+#define FRAME_HEADER_LEN  9
+#define SETTING_ENTRY_LEN 6
+
+/* Has nghttp2 count no streams: over its own limit it answers the first
+ * stream too many with GOAWAY, and the whole connection's calls are lost. We
+ * refuse single streams instead (admit_stream), and write our limit into the
+ * SETTINGS frame on its way out (patch_settings). */
+#define NG_STREAMS_UNLIMITED 0x7fffffff
+
+static void *ng_malloc(size_t size, void *ctx UNUSED)
+{
+	return mem_alloc(size);
+}
+
+static void ng_free(void *ptr, void *ctx UNUSED)
+{
+	mem_free(ptr);
+}
+
+static void *ng_calloc(size_t n, size_t size, void *ctx UNUSED)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(n, size, &total))
+		return NULL;
+	return mem_zalloc(total);
+}
+
+static void *ng_realloc(void *ptr, size_t size, void *ctx UNUSED)
+{
+	return mem_realloc(ptr, size);
+}
+
+/* The peer is told to calm down, and then the connection ends. */
+static void give_up_on_peer(struct h2_session *s, const char *why)
+{
+	log_info(s->log, "h2.enhance_your_calm", F_STR("reason", why));
+	/* Fails for want of memory only; then keepalive closes. */
+	(void)nghttp2_session_terminate_session(
+		s->ng, NGHTTP2_ENHANCE_YOUR_CALM);
+	s->on_output(s->ctx);
+}
+
+static void refuse(struct h2_session *s, int32_t id, uint32_t code)
+{
+	(void)nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, id, code);
+	if (h2_guard_reset(&s->guard, s->now_ns))
+		give_up_on_peer(s, "too many streams refused");
+}
+
+static struct h2_stream *find_stream(struct h2_session *s, int32_t id)
+{
+	return nghttp2_session_get_stream_user_data(s->ng, id);
+}
+
+static int on_begin_headers(
+	nghttp2_session *ng, const nghttp2_frame *frame, void *ctx)
+{
+	struct h2_session *s = ctx;
+	struct h2_stream *st;
+
+	if (frame->hd.type != NGHTTP2_HEADERS ||
+		frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0; /* trailers: taken, not looked at */
+	if (s->n_streams >= s->options->max_streams) {
+		refuse(s, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+		return 0;
+	}
+	st = h2_stream_new(s, frame->hd.stream_id);
+	if (!st)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	(void)nghttp2_session_set_stream_user_data(ng, st->id, st);
+	return 0;
+}
+
+/* Returns: 0, ERR_LIMIT, ERR_NOMEM. */
+static int add_header(
+	struct h2_stream *st, struct slice name, struct slice value)
+{
+	struct header *h;
+	char *copy;
+
+	st->header_bytes += name.len + value.len + 32;
+	if (st->header_bytes > H2_HEADER_LIST_MAX ||
+		++st->n_headers > H2_HEADERS_MAX)
+		return ERR_LIMIT;
+	h = arena_zalloc(&st->x.arena, sizeof(*h) + name.len + value.len);
+	if (!h)
+		return ERR_NOMEM;
+	copy = (char *)(h + 1);
+	memcpy(copy, name.ptr, name.len);
+	if (value.len > 0)
+		memcpy(copy + name.len, value.ptr, value.len);
+	h->name = slice_of(copy, name.len);
+	h->value = slice_of(copy + name.len, value.len);
+	if (slice_eq_str(h->name, ":method"))
+		st->x.method = h->value;
+	if (slice_eq_str(h->name, ":path"))
+		st->x.path = h->value;
+	*st->last_header = h;
+	st->last_header = &h->next;
+	return 0;
+}
+
+static int on_header(nghttp2_session *ng UNUSED, const nghttp2_frame *frame,
+	const uint8_t *name, size_t name_len, const uint8_t *value,
+	size_t value_len, uint8_t flags UNUSED, void *ctx)
+{
+	struct h2_session *s = ctx;
+	struct h2_stream *st = find_stream(s, frame->hd.stream_id);
+
+	if (!st || st->handed_over)
+		return 0; /* refused, or trailers */
+	if (add_header(st, slice_of(name, name_len),
+		    slice_of(value, value_len)) == 0)
+		return 0;
+	log_debug(s->log, "h2.headers_too_large");
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+/* A name or value with characters that HTTP forbids: leaving the field out is
+ * kinder than nghttp2's default of resetting the stream. */
+static int on_invalid_header(nghttp2_session *ng UNUSED,
+	const nghttp2_frame *frame UNUSED, const uint8_t *name UNUSED,
+	size_t name_len UNUSED, const uint8_t *value UNUSED,
+	size_t value_len UNUSED, uint8_t flags UNUSED, void *ctx UNUSED)
+{
+	return 0;
+}
+
+static void end_body(struct h2_stream *st)
+{
+	struct h2_session *s = st->session;
+
+	st->x.body_ended = true;
+	s->request_bytes -= st->request_bytes;
+	st->request_bytes = 0;
+}
+
+static void on_request_headers(struct h2_stream *st, bool end)
+{
+	struct h2_session *s = st->session;
+
+	if (end)
+		end_body(st);
+	s->server->on_request(s->server->ctx, &st->x);
+	if (st->x.handler) {
+		st->handed_over = true;
+		return;
+	}
+	/* Nobody could take it, for want of memory. */
+	refuse(s, st->id, NGHTTP2_REFUSED_STREAM);
+	(void)nghttp2_session_set_stream_user_data(s->ng, st->id, NULL);
+	h2_stream_close(st);
+}
+
+static void on_data_frame(struct h2_session *s, const nghttp2_frame *frame)
+{
+	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	if (h2_guard_data(&s->guard, frame->hd.length == 0 && !end))
+		give_up_on_peer(s, "empty DATA frames");
+}
+
+static int on_frame_recv(
+	nghttp2_session *ng UNUSED, const nghttp2_frame *frame, void *ctx)
+{
+	struct h2_session *s = ctx;
+	struct h2_stream *st = NULL;
+	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	switch (frame->hd.type) {
+	case NGHTTP2_SETTINGS: s->greeted = true; return 0;
+	case NGHTTP2_PING:
+		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK) &&
+			h2_guard_ping(&s->guard, s->now_ns))
+			give_up_on_peer(s, "too_many_pings");
+		return 0;
+	case NGHTTP2_DATA: on_data_frame(s, frame); break;
+	case NGHTTP2_HEADERS: break;
+	default: return 0;
+	}
+	st = find_stream(s, frame->hd.stream_id);
+	if (!st)
+		return 0;
+	if (!st->handed_over) {
+		on_request_headers(st, end);
+	} else if (end && !st->x.body_ended) {
+		end_body(st);
+		st->x.handler->on_body_end(&st->x);
+	}
+	return 0;
+}
+
+static int on_data_chunk(nghttp2_session *ng UNUSED, uint8_t flags UNUSED,
+	int32_t id, const uint8_t *bytes, size_t len, void *ctx)
+{
+	struct h2_session *s = ctx;
+	struct h2_stream *st = find_stream(s, id);
+
+	if (!st)
+		return 0;
+	st->request_bytes += len;
+	s->request_bytes += len;
+	if (s->request_bytes > H2_REQUEST_BYTES_MAX) {
+		h2_stream_reset(st, NGHTTP2_ENHANCE_YOUR_CALM);
+		return 0;
+	}
+	st->x.handler->on_body(&st->x, slice_of(bytes, len));
+	return 0;
+}
+
+static int on_stream_close(
+	nghttp2_session *ng UNUSED, int32_t id, uint32_t code UNUSED, void *ctx)
+{
+	struct h2_stream *st = find_stream(ctx, id);
+
+	if (st)
+		h2_stream_close(st);
+	return 0;
+}
+
+/* A reply that ended before the request did: RST_STREAM(NO_ERROR) tells the
+ * peer to stop sending (RFC 9113 section 8.1). Only once the frame that ends
+ * the reply is out, or nghttp2 would drop that. */
+static void stop_request(struct h2_session *s, const nghttp2_frame *frame)
+{
+	struct h2_stream *st = find_stream(s, frame->hd.stream_id);
+
+	if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || !st ||
+		st->x.body_ended)
+		return;
+	(void)nghttp2_submit_rst_stream(
+		s->ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
+}
+
+static int on_frame_send(
+	nghttp2_session *ng UNUSED, const nghttp2_frame *frame, void *ctx)
+{
+	struct h2_session *s = ctx;
+
+	switch (frame->hd.type) {
+	case NGHTTP2_HEADERS:
+		stop_request(s, frame);
+		h2_guard_sent(&s->guard);
+		break;
+	case NGHTTP2_DATA: h2_guard_sent(&s->guard); break;
+	case NGHTTP2_RST_STREAM:
+		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
+			frame->rst_stream.error_code !=
+				NGHTTP2_REFUSED_STREAM &&
+			h2_guard_reset(&s->guard, s->now_ns))
+			give_up_on_peer(s, "too many streams reset");
+		break;
+	case NGHTTP2_GOAWAY:
+		s->ended |= frame->goaway.error_code != NGHTTP2_NO_ERROR;
+		break;
+	default: break;
+	}
+	return 0;
+}
+
+static int on_send_data(nghttp2_session *ng UNUSED, nghttp2_frame *frame,
+	const uint8_t *frame_header, size_t len, nghttp2_data_source *source,
+	void *ctx)
+{
+	struct h2_session *s = ctx;
+
+	assert(frame->data.padlen == 0); /* we ask for none */
+	return h2_stream_write_data(source->ptr, frame_header, len, s->filling);
+}
+
+static int make_callbacks(nghttp2_session_callbacks **ret_callbacks)
+{
+	nghttp2_session_callbacks *c;
+
+	if (nghttp2_session_callbacks_new(&c) != 0)
+		return ERR_NOMEM;
+	nghttp2_session_callbacks_set_on_begin_headers_callback(
+		c, on_begin_headers);
+	nghttp2_session_callbacks_set_on_header_callback(c, on_header);
+	nghttp2_session_callbacks_set_on_invalid_header_callback(
+		c, on_invalid_header);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame_recv);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+		c, on_data_chunk);
+	nghttp2_session_callbacks_set_on_stream_close_callback(
+		c, on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
+	nghttp2_session_callbacks_set_send_data_callback(c, on_send_data);
+	*ret_callbacks = c;
+	return 0;
+}
+
+static int make_ng(struct h2_session *s)
+{
+	static nghttp2_mem memory = {
+		.malloc = ng_malloc,
+		.free = ng_free,
+		.calloc = ng_calloc,
+		.realloc = ng_realloc,
+	};
+	nghttp2_session_callbacks *callbacks;
+	nghttp2_option *option;
+	int r;
+
+	r = make_callbacks(&callbacks);
+	if (r < 0)
+		return r;
+	r = nghttp2_option_new(&option);
+	if (r == 0) {
+		/* Closed streams are kept for priorities nobody uses. */
+		nghttp2_option_set_no_closed_streams(option, 1);
+		r = nghttp2_session_server_new3(
+			&s->ng, callbacks, s, option, &memory);
+		nghttp2_option_del(option);
+	}
+	nghttp2_session_callbacks_del(callbacks);
+	return r == 0 ? 0 : ERR_NOMEM;
+}
+
+static int submit_settings(struct h2_session *s)
+{
+	const nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, NG_STREAMS_UNLIMITED},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX},
+	};
+
+	if (nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, settings,
+		    ARRAY_LEN(settings)) != 0)
+		return ERR_NOMEM;
+	if (nghttp2_session_set_local_window_size(
+		    s->ng, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) != 0)
+		return ERR_NOMEM;
+	return 0;
+}
+
+int h2_session_new(const struct h2_options *options,
+	const struct exchange_server *server, const struct log_ctx *log,
+	h2_output_fn on_output, void *ctx, struct h2_session **ret_session)
+{
+	CLEANUP(h2_session_free)
+	struct h2_session *s = mem_zalloc(sizeof(*s));
+	int r;
+
+	if (!s)
+		return ERR_NOMEM;
+	s->options = options;
+	s->server = server;
+	s->log = log;
+	s->on_output = on_output;
+	s->ctx = ctx;
+	list_init(&s->streams);
+	r = make_ng(s);
+	if (r == 0)
+		r = submit_settings(s);
+	if (r < 0)
+		return r;
+	*ret_session = TAKE_PTR(s);
+	return 0;
+}
+
+void h2_session_free(struct h2_session **session)
+{
+	struct h2_session *s = *session;
+
+	if (!s)
+		return;
+	while (!list_empty(&s->streams))
+		h2_stream_close(
+			CONTAINER_OF(s->streams.next, struct h2_stream, node));
+	nghttp2_session_del(s->ng);
+	mem_free(s);
+	*session = NULL;
+}
+
+int h2_session_receive(struct h2_session *s, struct slice bytes, int64_t now_ns)
+{
+	ssize_t n;
+
+	s->now_ns = now_ns;
+	n = nghttp2_session_mem_recv(s->ng, bytes.ptr, bytes.len);
+	if (nghttp2_session_want_write(s->ng))
+		s->on_output(s->ctx);
+	if (n >= 0)
+		return 0;
+	log_debug(s->log, "h2.bad_input",
+		F_STR("reason", nghttp2_strerror((int)n)));
+	return n == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : ERR_PROTO;
+}
+
+/* The first frame out is our SETTINGS: writes the true limit of streams where
+ * NG_STREAMS_UNLIMITED stands. */
+static void patch_settings(struct h2_session *s, uint8_t *frame, size_t len)
+{
+	uint32_t limit = htonl(s->options->max_streams);
+	size_t at;
+
+	for (at = FRAME_HEADER_LEN; at + SETTING_ENTRY_LEN <= len;
+		at += SETTING_ENTRY_LEN) {
+		if (frame[at + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+			memcpy(frame + at + 2, &limit, sizeof(limit));
+	}
+	s->settings_patched = true;
+}
+
+/* What mem_send can hand over at once at most: a 16-KiB frame with its header.
+ * DATA does not come that way. */
+#define FRAME_MAX (16384 + FRAME_HEADER_LEN)
+
+int h2_session_fill(struct h2_session *s, struct buf *out)
+{
+	const uint8_t *frame;
+	uint8_t *room;
+	ssize_t n;
+	int r = 0;
+
+	s->filling = out;
+	while (out->cap - buf_len(out) >= FRAME_MAX) {
+		n = nghttp2_session_mem_send(s->ng, &frame);
+		if (n <= 0) {
+			r = n < 0 ? ERR_NOMEM : 0;
+			break;
+		}
+		r = buf_reserve(out, (size_t)n, &room);
+		if (r < 0)
+			break;
+		memcpy(room, frame, (size_t)n);
+		if (!s->settings_patched)
+			patch_settings(s, room, (size_t)n);
+		buf_commit(out, (size_t)n);
+	}
+	s->filling = NULL;
+	return r;
+}
+
+bool h2_session_done(const struct h2_session *s)
+{
+	if (nghttp2_session_want_write(s->ng))
+		return false;
+	return s->ended || !nghttp2_session_want_read(s->ng);
+}
+
+bool h2_session_greeted(const struct h2_session *s)
+{
+	return s->greeted;
+}
+
+size_t h2_session_streams(const struct h2_session *s)
+{
+	return s->n_streams;
+}
+
+int h2_session_ping(struct h2_session *s)
+{
+	if (nghttp2_submit_ping(s->ng, NGHTTP2_FLAG_NONE, NULL) != 0)
+		return ERR_NOMEM;
+	s->on_output(s->ctx);
+	return 0;
+}
+
+int h2_session_drain_begin(struct h2_session *s)
+{
+	if (nghttp2_submit_shutdown_notice(s->ng) != 0)
+		return ERR_NOMEM;
+	s->on_output(s->ctx);
+	return 0;
+}
+
+int h2_session_drain_end(struct h2_session *s)
+{
+	int32_t last = nghttp2_session_get_last_proc_stream_id(s->ng);
+
+	if (nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, last,
+		    NGHTTP2_NO_ERROR, NULL, 0) != 0)
+		return ERR_NOMEM;
+	s->on_output(s->ctx);
+	return 0;
+}

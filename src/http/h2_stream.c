@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The reply side of an exchange over HTTP/2. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "config/limits.h"
+#include "http/h2_private.h"
+
+#define FRAME_HEADER_LEN  9  /* RFC 9113 section 4.1 */
+#define REPLY_HEADERS_MAX 16 /* :status and what the layers above send */
+
+static const struct exchange_codec h2_codec;
+
+static struct h2_stream *stream_of(struct exchange *x)
+{
+	return CONTAINER_OF(x, struct h2_stream, x);
+}
+
+struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
+{
+	struct h2_stream *st = mem_zalloc(sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->session = s;
+	st->id = id;
+	st->x.codec = &h2_codec;
+	st->x.log = s->log;
+	st->last_header = &st->x.headers;
+	arena_init(&st->x.arena, H2_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
+	buf_init(&st->out, H2_REPLY_BYTES_MAX);
+	list_append(&s->streams, &st->node);
+	s->n_streams++;
+	return st;
+}
+
+void h2_stream_close(struct h2_stream *st)
+{
+	struct h2_session *s = st->session;
+
+	list_remove(&st->node);
+	s->n_streams--;
+	s->request_bytes -= st->request_bytes;
+	s->reply_bytes -= buf_len(&st->out);
+	buf_release(&st->out);
+	if (st->handed_over)
+		st->x.handler->on_closed(&st->x);
+	arena_release(&st->x.arena);
+	mem_free(st);
+}
+
+void h2_stream_reset(struct h2_stream *st, uint32_t code)
+{
+	/* Fails for want of memory only; then the peer's own deadline or the
+	 * keepalive ends it. */
+	(void)nghttp2_submit_rst_stream(
+		st->session->ng, NGHTTP2_FLAG_NONE, st->id, code);
+	st->session->on_output(st->session->ctx);
+}
+
+static nghttp2_nv nv_of(const char *name, struct slice value)
+{
+	/* nghttp2 copies both; its prototype only lacks the const. */
+	return (nghttp2_nv){
+		.name = (uint8_t *)(uintptr_t)name,
+		.namelen = strlen(name),
+		.value = (uint8_t *)(uintptr_t)value.ptr,
+		.valuelen = value.len,
+		.flags = NGHTTP2_NV_FLAG_NONE,
+	};
+}
+
+static size_t to_nv(
+	const struct reply_header *headers, size_t n, nghttp2_nv *nv)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		nv[i] = nv_of(headers[i].name, headers[i].value);
+		/* A message that differs each time only spoils the table. */
+		if (!strcmp(headers[i].name, "grpc-message"))
+			nv[i].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+	}
+	return n;
+}
+
+static int ng_result(int r)
+{
+	return r == 0 ? 0 : r == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : ERR_CLOSED;
+}
+
+/* Called by nghttp2 when flow control lets `len` bytes through: says how many
+ * there are, to be fetched by h2_stream_write_data() without a copy between. */
+static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *room UNUSED,
+	size_t len, uint32_t *flags, nghttp2_data_source *source,
+	void *ctx UNUSED)
+{
+	struct h2_stream *st = source->ptr;
+	nghttp2_nv nv[REPLY_HEADERS_MAX];
+	size_t n = MIN(len, buf_len(&st->out));
+
+	if (n == 0 && !st->finishing)
+		return NGHTTP2_ERR_DEFERRED;
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	if (n < buf_len(&st->out) || !st->finishing)
+		return (ssize_t)n;
+	*flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+	if (nghttp2_submit_trailer(
+		    ng, id, nv, to_nv(st->trailers, st->n_trailers, nv)) != 0)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	return (ssize_t)n;
+}
+
+int h2_stream_write_data(struct h2_stream *st, const uint8_t *frame_header,
+	size_t len, struct buf *out)
+{
+	uint8_t *room;
+
+	if (buf_reserve(out, FRAME_HEADER_LEN + len, &room) < 0)
+		return NGHTTP2_ERR_WOULDBLOCK;
+	memcpy(room, frame_header, FRAME_HEADER_LEN);
+	if (len > 0)
+		memcpy(room + FRAME_HEADER_LEN, buf_slice(&st->out).ptr, len);
+	buf_commit(out, FRAME_HEADER_LEN + len);
+	buf_consume(&st->out, len);
+	st->session->reply_bytes -= len;
+	st->x.unsent -= len;
+	if (buf_len(&st->out) == 0) {
+		buf_shrink(&st->out);
+		st->x.handler->on_sent(&st->x);
+	}
+	return 0;
+}
+
+static int h2_respond(struct exchange *x, unsigned status,
+	const struct reply_header *headers, size_t n_headers, bool end)
+{
+	struct h2_stream *st = stream_of(x);
+	nghttp2_data_provider body = {
+		.source.ptr = st, .read_callback = read_body};
+	nghttp2_nv nv[REPLY_HEADERS_MAX];
+	char text[8];
+	int r;
+
+	assert(!st->responded && n_headers < REPLY_HEADERS_MAX);
+	(void)snprintf(text, sizeof(text), "%u", status % 1000);
+	nv[0] = nv_of(":status", slice_str(text));
+	(void)to_nv(headers, n_headers, nv + 1);
+	r = nghttp2_submit_response(
+		st->session->ng, st->id, nv, n_headers + 1, end ? NULL : &body);
+	if (r != 0)
+		return ng_result(r);
+	st->responded = true;
+	st->session->on_output(st->session->ctx);
+	return 0;
+}
+
+/* Wakes a body that read_body() had deferred. */
+static int resume(struct h2_stream *st)
+{
+	int r = nghttp2_session_resume_data(st->session->ng, st->id);
+
+	st->session->on_output(st->session->ctx);
+	/* Not deferred: nghttp2 has not come to it yet, and will. */
+	return r == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+static int h2_send(struct exchange *x, struct buf *bytes)
+{
+	struct h2_stream *st = stream_of(x);
+	size_t len = buf_len(bytes);
+	int r;
+
+	if (len > H2_REPLY_BYTES_MAX - st->session->reply_bytes)
+		return ERR_LIMIT;
+	if (buf_len(&st->out) == 0) {
+		size_t cap = st->out.cap;
+
+		buf_release(&st->out);
+		st->out = *bytes;
+		st->out.cap = cap;
+		buf_init(bytes, bytes->cap);
+	} else {
+		r = buf_append(&st->out, buf_slice(bytes).ptr, len);
+		if (r < 0)
+			return r;
+		buf_shrink(bytes);
+	}
+	st->session->reply_bytes += len;
+	x->unsent += len;
+	return st->responded ? resume(st) : 0;
+}
+
+static int h2_finish(struct exchange *x, const struct reply_header *trailers,
+	size_t n_trailers)
+{
+	struct h2_stream *st = stream_of(x);
+	char *value;
+	size_t i;
+
+	assert(n_trailers <= REPLY_HEADERS_MAX);
+	st->trailers = arena_alloc(&x->arena, n_trailers * sizeof(*trailers));
+	if (!st->trailers)
+		return ERR_NOMEM;
+	for (i = 0; i < n_trailers; i++) {
+		value = arena_dup(&x->arena, trailers[i].value);
+		if (!value)
+			return ERR_NOMEM;
+		st->trailers[i] = (struct reply_header){trailers[i].name,
+			slice_of(value, trailers[i].value.len)};
+	}
+	st->n_trailers = n_trailers;
+	st->finishing = true;
+	return resume(st);
+}
+
+static void h2_reset(struct exchange *x)
+{
+	h2_stream_reset(stream_of(x), NGHTTP2_INTERNAL_ERROR);
+}
+
+static const struct exchange_codec h2_codec = {
+	.respond = h2_respond,
+	.send = h2_send,
+	.finish = h2_finish,
+	.reset = h2_reset,
+};
