@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rpc/call.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "rpc/call_private.h"
+#include "rpc/compress.h"
+
+#define BIT(state) (1u << (state))
+
+/* Where a state may go. */
+static const struct {
+	const char *name;
+	unsigned next;
+} states[] = {
+	[CALL_RECEIVING] = {"receiving",
+		BIT(CALL_RUNNING) | BIT(CALL_ENDING) | BIT(CALL_CLOSED)},
+	[CALL_RUNNING] = {"running",
+		BIT(CALL_STREAMING) | BIT(CALL_ENDING) | BIT(CALL_CLOSED)},
+	[CALL_STREAMING] = {"streaming", BIT(CALL_ENDING) | BIT(CALL_CLOSED)},
+	[CALL_ENDING] = {"ending", BIT(CALL_CLOSED)},
+	[CALL_CLOSED] = {"closed", 0},
+};
+
+static void set_state(struct call *c, enum call_state state)
+{
+	assert(states[c->state].next & BIT(state));
+	log_debug(&c->log, "call.state", F_STR("from", states[c->state].name),
+		F_STR("to", states[state].name));
+	c->state = state;
+	if (state >= CALL_ENDING)
+		timer_clear(&c->deadline);
+	/* Told later, so that no hook runs inside a service's own call. */
+	if (state >= CALL_ENDING && c->hooks && c->hooks->on_over)
+		loop_defer(c->server->loop, &c->over);
+}
+
+bool call_is_over(const struct call *c)
+{
+	return c->state >= CALL_ENDING;
+}
+
+/* The call is in its own arena, so the arena goes last. */
+static void free_if_unheld(struct call *c)
+{
+	struct arena arena;
+
+	if (c->state != CALL_CLOSED || c->holds > 0 ||
+		!list_empty(&c->over.node))
+		return;
+	message_reader_release(&c->request);
+	arena = c->arena;
+	arena_release(&arena);
+}
+
+void call_hold(struct call *c)
+{
+	c->holds++;
+}
+
+void call_release(struct call *c)
+{
+	assert(c->holds > 0);
+	c->holds--;
+	free_if_unheld(c);
+}
+
+static void run_over(struct deferred *d)
+{
+	struct call *c = CONTAINER_OF(d, struct call, over);
+	const struct call_hooks *hooks = c->hooks;
+
+	/* Once: a call that ends and then closes is over only once. */
+	c->hooks = NULL;
+	if (hooks)
+		hooks->on_over(c);
+	free_if_unheld(c);
+}
+
+void call_set_hooks(struct call *c, const struct call_hooks *hooks, void *ctx)
+{
+	assert(!c->hooks);
+	c->hooks = hooks;
+	c->ctx = ctx;
+	if (call_is_over(c) && hooks->on_over)
+		loop_defer(c->server->loop, &c->over);
+}
+
+void *call_ctx(const struct call *c)
+{
+	return c->ctx;
+}
+
+void *call_service(const struct call *c)
+{
+	return c->service->ctx;
+}
+
+struct loop *call_loop(const struct call *c)
+{
+	return c->server->loop;
+}
+
+struct arena *call_arena(struct call *c)
+{
+	return c->exchange ? &c->exchange->arena : &c->arena;
+}
+
+const struct log_ctx *call_log(const struct call *c)
+{
+	return &c->log;
+}
+
+int64_t call_deadline_ns(const struct call *c)
+{
+	return c->deadline_ns;
+}
+
+struct slice call_metadata(const struct call *c, const char *name)
+{
+	return c->exchange ? exchange_header(c->exchange, name)
+			   : slice_of(NULL, 0);
+}
+
+/* ---- answering ---- */
+
+/* The reply cannot even be failed properly: the peer sees a reset stream. */
+static void break_off(struct call *c)
+{
+	log_warn(&c->log, "call.broken_off");
+	exchange_reset(c->exchange);
+}
+
+static void finish(struct call *c, enum rpc_status status, const char *text)
+{
+	set_state(c, CALL_ENDING);
+	if (c->codec->finish(c, status, text) < 0)
+		break_off(c);
+}
+
+void call_fail(struct call *c, enum rpc_status status, const char *text)
+{
+	if (!call_is_over(c))
+		finish(c, status, text);
+}
+
+/* Returns: 0, ERR_NOMEM. */
+static int watch_for_stall(struct call *c)
+{
+	c->stalled_unsent = c->exchange->unsent;
+	return timer_set(&c->stalled, c->server->loop,
+		loop_now_ns(c->server->loop) + c->server->stall_timeout_ns);
+}
+
+/* Returns: 0, ERR_*. */
+static int send_framed(struct call *c, struct buf *message)
+{
+	int r = c->codec->send(c, message);
+
+	if (r == 0 && !timer_is_set(&c->stalled))
+		r = watch_for_stall(c);
+	return r;
+}
+
+/* A message that compresses badly goes as it is. */
+static int compress(struct buf *message)
+{
+	struct slice plain = slice_from(buf_slice(message), MESSAGE_PREFIX_LEN);
+	struct buf packed;
+	int r = message_begin(&packed, plain.len);
+
+	if (r == 0)
+		r = gzip_deflate(plain, &packed);
+	if (r == 0) {
+		message_end(&packed, MESSAGE_COMPRESSED);
+		buf_release(message);
+		*message = packed;
+		return 0;
+	}
+	buf_release(&packed);
+	if (r == ERR_LIMIT) {
+		message_end(message, MESSAGE_PLAIN);
+		return 0;
+	}
+	return r;
+}
+
+static int frame_and_send(struct call *c, struct buf *message)
+{
+	int r = 0;
+
+	if (c->reply_gzip)
+		r = compress(message);
+	else
+		message_end(message, MESSAGE_PLAIN);
+	return r == 0 ? send_framed(c, message) : r;
+}
+
+static void fail_to_send(struct call *c, int error)
+{
+	if (error == ERR_LIMIT)
+		call_fail(c, RPC_RESOURCE_EXHAUSTED,
+			"too many replies wait to be read");
+	else
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+}
+
+static int encode(const ProtobufCMessage *message, struct buf *out)
+{
+	int r = message_begin(out, protobuf_c_message_get_packed_size(message));
+
+	return r == 0 ? pb_encode(message, out) : r;
+}
+
+void call_reply_encoded(struct call *c, struct buf *message)
+{
+	int r;
+
+	if (!call_is_over(c)) {
+		r = frame_and_send(c, message);
+		if (r < 0)
+			fail_to_send(c, r);
+		else
+			finish(c, RPC_OK, "");
+	}
+	buf_release(message);
+}
+
+void call_reply(struct call *c, const ProtobufCMessage *message)
+{
+	struct buf framed;
+
+	if (call_is_over(c))
+		return;
+	if (encode(message, &framed) < 0) {
+		buf_release(&framed);
+		fail_to_send(c, ERR_NOMEM);
+		return;
+	}
+	call_reply_encoded(c, &framed);
+}
+
+void call_send(struct call *c, const ProtobufCMessage *message)
+{
+	struct buf framed;
+	int r;
+
+	if (call_is_over(c))
+		return;
+	if (c->state == CALL_RUNNING)
+		set_state(c, CALL_STREAMING);
+	r = encode(message, &framed);
+	if (r == 0)
+		r = frame_and_send(c, &framed);
+	buf_release(&framed);
+	if (r < 0)
+		fail_to_send(c, r);
+}
+
+bool call_all_sent(const struct call *c)
+{
+	return !c->exchange || c->exchange->unsent == 0;
+}
+
+/* ---- the request ---- */
+
+static const char *malformed_text(const struct call *c, bool bad_utf8)
+{
+	if (c->method->server_streaming)
+		return bad_utf8 ? "grpc: failed to unmarshal the received "
+				  "message: string field contains invalid UTF-8"
+				: "grpc: failed to unmarshal the received "
+				  "message: proto: cannot parse invalid "
+				  "wire-format data";
+	return bad_utf8 ? "grpc: error unmarshalling request: string field "
+			  "contains invalid UTF-8"
+			: "grpc: error unmarshalling request: proto: cannot "
+			  "parse invalid wire-format data";
+}
+
+ProtobufCMessage *call_decode(struct call *c,
+	const ProtobufCMessageDescriptor *type, pb_is_text_fn is_text)
+{
+	ProtobufCMessage *message;
+	int r = pb_decode(type, is_text, buf_slice(&c->request.body),
+		call_arena(c), &message);
+
+	/* All of it is in the arena now; a listener may live for days. */
+	message_reader_release(&c->request);
+	switch (r) {
+	case 0: return message;
+	case ERR_PROTO:
+	case ERR_INVALID:
+		call_fail(c, RPC_INTERNAL, malformed_text(c, r == ERR_INVALID));
+		return NULL;
+	default:
+		call_fail(c, RPC_RESOURCE_EXHAUSTED,
+			"request takes too much memory");
+		return NULL;
+	}
+}
+
+static void fail_inflate(struct call *c, int error)
+{
+	char text[96];
+
+	if (error == ERR_LIMIT) {
+		(void)snprintf(text, sizeof(text),
+			"grpc: received message after decompression larger "
+			"than max (%zu vs. %zu)",
+			c->server->message_max + 1, c->server->message_max);
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, text);
+	} else if (error == ERR_NOMEM) {
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+	} else {
+		call_fail(c, RPC_INTERNAL,
+			"grpc: failed to decompress the received message: "
+			"not valid gzip");
+	}
+}
+
+/* Returns whether the message is plain now; else the call has failed. */
+static bool inflate_request(struct call *c)
+{
+	struct buf plain;
+	int r;
+
+	buf_init(&plain, c->server->message_max);
+	r = gzip_inflate(buf_slice(&c->request.body), &plain);
+	if (r < 0) {
+		buf_release(&plain);
+		fail_inflate(c, r);
+		return false;
+	}
+	buf_release(&c->request.body);
+	c->request.body = plain;
+	return true;
+}
+
+/* Looks at the flag byte. Returns as inflate_request(). */
+static bool open_message(struct call *c)
+{
+	uint8_t flag = c->request.prefix[0];
+	char text[64];
+
+	if (flag == MESSAGE_PLAIN)
+		return true;
+	if (flag != MESSAGE_COMPRESSED) {
+		(void)snprintf(text, sizeof(text),
+			"grpc: received unexpected payload format %u", flag);
+		call_fail(c, RPC_INTERNAL, text);
+		return false;
+	}
+	if (!c->request_gzip) {
+		call_fail(c, RPC_INTERNAL,
+			"grpc: compressed flag set with identity or empty "
+			"encoding");
+		return false;
+	}
+	return inflate_request(c);
+}
+
+/* From here on only the client's own deadline counts. */
+static void run(struct call *c)
+{
+	if (c->deadline_ns == 0)
+		timer_clear(&c->deadline);
+	else if (timer_set(&c->deadline, c->server->loop, c->deadline_ns) < 0)
+		log_warn(&c->log, "call.no_deadline"); /* it is set already */
+	set_state(c, CALL_RUNNING);
+	c->method->start(c);
+}
+
+/* The request is complete: hands it to the service. */
+static void start(struct call *c)
+{
+	if (message_reader_empty(&c->request)) {
+		call_fail(c, RPC_UNIMPLEMENTED, "request has no message");
+	} else if (!message_reader_whole(&c->request)) {
+		call_fail(c, RPC_UNKNOWN, "unexpected EOF");
+	} else if (c->request.extra) {
+		call_fail(c, RPC_UNIMPLEMENTED,
+			"request has more than one message");
+	} else if (open_message(c)) {
+		run(c);
+	}
+}
+
+/* ---- the exchange's events ---- */
+
+static void fail_too_large(struct call *c)
+{
+	char text[96];
+
+	(void)snprintf(text, sizeof(text),
+		"grpc: received message larger than max (%zu vs. %zu)",
+		c->request.length, c->server->message_max);
+	call_fail(c, RPC_RESOURCE_EXHAUSTED, text);
+}
+
+static void on_body(struct exchange *x, struct slice bytes)
+{
+	struct call *c = x->ctx;
+	int r;
+
+	if (c->state != CALL_RECEIVING)
+		return;
+	r = message_reader_take(&c->request, bytes);
+	if (r == ERR_LIMIT)
+		fail_too_large(c);
+	else if (r < 0)
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+}
+
+static void on_body_end(struct exchange *x)
+{
+	struct call *c = x->ctx;
+
+	if (c->state == CALL_RECEIVING)
+		start(c);
+}
+
+static void on_sent(struct exchange *x)
+{
+	struct call *c = x->ctx;
+
+	timer_clear(&c->stalled);
+	if (c->hooks && c->hooks->on_sent && !call_is_over(c))
+		c->hooks->on_sent(c);
+}
+
+static void on_closed(struct exchange *x)
+{
+	struct call *c = x->ctx;
+
+	timer_clear(&c->stalled);
+	c->arena = x->arena;
+	arena_init(&x->arena, 0);
+	c->exchange = NULL;
+	set_state(c, CALL_CLOSED);
+	free_if_unheld(c);
+}
+
+static const struct exchange_handler call_handler = {
+	.on_body = on_body,
+	.on_body_end = on_body_end,
+	.on_sent = on_sent,
+	.on_closed = on_closed,
+};
+
+static void on_deadline(struct timer *t)
+{
+	struct call *c = CONTAINER_OF(t, struct call, deadline);
+
+	call_fail(c, RPC_DEADLINE_EXCEEDED, "context deadline exceeded");
+}
+
+/* A slow peer is given time as long as it takes something. */
+static void on_stalled(struct timer *t)
+{
+	struct call *c = CONTAINER_OF(t, struct call, stalled);
+
+	if (c->exchange->unsent < c->stalled_unsent && watch_for_stall(c) == 0)
+		return;
+	log_info(&c->log, "call.peer_does_not_read");
+	exchange_reset(c->exchange);
+}
+
+struct call *call_new(struct rpc_server *server, struct exchange *x,
+	const struct call_codec *codec)
+{
+	struct call *c = arena_zalloc(&x->arena, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->server = server;
+	c->codec = codec;
+	c->exchange = x;
+	c->state = CALL_RECEIVING;
+	c->log.parent = x->log;
+	c->log.field = F_SLICE("path", x->path);
+	c->deadline.on_due = on_deadline;
+	c->stalled.on_due = on_stalled;
+	c->over.run = run_over;
+	list_init(&c->over.node);
+	message_reader_init(&c->request, server->message_max);
+	x->ctx = c;
+	x->handler = &call_handler;
+	return c;
+}
+
+void call_set_timeout(struct call *c, int64_t timeout_ns)
+{
+	int64_t now = loop_now_ns(c->server->loop);
+
+	if (__builtin_add_overflow(now, timeout_ns, &c->deadline_ns))
+		c->deadline_ns = INT64_MAX;
+}
+
+void call_accept(struct call *c)
+{
+	int64_t now = loop_now_ns(c->server->loop);
+	int64_t due = now + RPC_RECEIVE_TIMEOUT_NS;
+
+	if (c->deadline_ns != 0)
+		due = MIN(due, c->deadline_ns);
+	if (timer_set(&c->deadline, c->server->loop, due) < 0)
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+	else if (c->exchange->body_ended)
+		start(c);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* call_private — a call as its codec and the server see it. */
+#pragma once
+
+#include "http/exchange.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+#include "rpc/server.h"
+
+/* How a call's reply is framed: gRPC, gRPC-Web. Each returns 0 or ERR_*. */
+struct call_codec {
+	/* Sends a framed message, after the reply's headers if it is the
+	 * first; takes it over. */
+	int (*send)(struct call *c, struct buf *message);
+	/* Ends the reply. */
+	int (*finish)(struct call *c, enum rpc_status status, const char *text);
+};
+
+struct call {
+	struct rpc_server *server;	   /* ref */
+	const struct rpc_service *service; /* ref; NULL until found */
+	const struct rpc_method *method;   /* ref; NULL until found */
+	const struct call_codec *codec;	   /* ref; static */
+	struct exchange *exchange;	   /* borrow(until CLOSED); then NULL */
+
+	struct arena arena; /* own, from CLOSED on; before, the exchange's */
+	struct message_reader request; /* own */
+	struct log_ctx log;
+	struct timer deadline;
+	struct timer stalled;  /* runs while sent bytes wait for the peer */
+	size_t stalled_unsent; /* how many did when it was set */
+	int64_t deadline_ns;
+	const struct call_hooks *hooks; /* ref */
+	void *ctx;			/* hooks' */
+	struct deferred over;
+
+	enum call_state state;
+	unsigned holds;
+	bool request_gzip;	/* the peer compresses its messages */
+	bool reply_gzip;	/* and takes compressed ones */
+	bool reply_started;	/* headers are out */
+	bool unsent;		/* bytes given to the exchange wait there */
+	const char *reply_type; /* content-type of the reply */
+};
+
+/* The call for an exchange, in its arena, RECEIVING; sets the exchange's
+ * handler. NULL: no memory, and then no handler. */
+struct call *call_new(struct rpc_server *server, struct exchange *x,
+	const struct call_codec *codec);
+
+/* Sets the deadline, from now. */
+void call_set_timeout(struct call *c, int64_t timeout_ns);
+
+/* The request's headers are accepted and the method is found; without it being
+ * called, the request's message is not waited for. */
+void call_accept(struct call *c);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server — the services of one shard, and the door through which exchanges
+ * become calls. Knows no service by name. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/clock.h"
+#include "base/slice.h"
+#include "http/exchange.h"
+#include "loop/loop.h"
+#include "rpc/call.h"
+
+/* From a request's headers to the end of its message: a client on a bad line
+ * gets a 256-KiB record through, one that only holds a slot goes. */
+#define RPC_RECEIVE_TIMEOUT_NS (30 * NS_PER_S)
+
+/* Filled in by its owner; outlives every call. */
+struct rpc_server {
+	struct loop *loop;
+	const struct rpc_service *const *services; /* ref */
+	size_t n_services;
+	size_t message_max;	  /* bytes of a request message, inflated */
+	int64_t stall_timeout_ns; /* a peer that takes nothing so long loses
+				   * the call */
+};
+
+/* exchange_server's on_request for gRPC over HTTP/2; ctx is the rpc_server. */
+void grpc_on_request(void *server, struct exchange *x);
+
+/* The method at ":path". Returns NULL and, for the client, the sentence in
+ * *reterr when there is none. */
+const struct rpc_method *rpc_server_find(const struct rpc_server *server,
+	struct slice path, const struct rpc_service **ret_service, char *reterr,
+	size_t reterr_size);
