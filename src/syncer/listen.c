@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ListenChanges: one empty notification as a greeting, then one for each
+ * change, or for several while the peer is slow to take them. */
+#include "syncer/private.h"
+
+struct listener {
+	struct subscriber subscriber;
+	struct call *call; /* ref; the listener is in its arena */
+};
+
+/* Tells what is in the slot, unless an earlier message still waits: then
+ * on_sent comes back here, and meanwhile notices merge in the slot. */
+static void tell(struct listener *l)
+{
+	Sync__Notification n = SYNC__NOTIFICATION__INIT;
+	struct slice client_id;
+
+	if (!call_all_sent(l->call) || !hub_take(&l->subscriber, &client_id))
+		return;
+	if (client_id.ptr) {
+		n.optional_client_id_case =
+			SYNC__NOTIFICATION__OPTIONAL_CLIENT_ID_CLIENT_ID;
+		n.client_id = pb_bytes(client_id);
+	}
+	call_send(l->call, &n.base);
+}
+
+static void on_notice(struct subscriber *s)
+{
+	tell(CONTAINER_OF(s, struct listener, subscriber));
+}
+
+static void on_sent(struct call *c)
+{
+	tell(call_ctx(c));
+}
+
+static void on_over(struct call *c)
+{
+	struct syncer *s = call_service(c);
+	struct listener *l = call_ctx(c);
+
+	hub_unsubscribe(s->hub, &l->subscriber);
+}
+
+static const struct call_hooks listener_hooks = {
+	.on_sent = on_sent,
+	.on_over = on_over,
+};
+
+void listener_drain(struct subscriber *s)
+{
+	struct listener *l = CONTAINER_OF(s, struct listener, subscriber);
+
+	call_fail(l->call, RPC_UNAVAILABLE, "server is shutting down");
+}
+
+static void subscribe(struct call *c, const struct user_id *user)
+{
+	struct listener *l = arena_zalloc(call_arena(c), sizeof(*l));
+	const Sync__Notification greeting = SYNC__NOTIFICATION__INIT;
+	struct syncer *s = call_service(c);
+
+	if (!l || hub_subscribe(s->hub, &l->subscriber, user) < 0) {
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+		return;
+	}
+	l->call = c;
+	l->subscriber.on_notice = on_notice;
+	call_set_hooks(c, &listener_hooks, l);
+	/* Subscribed before greeted: who reacts to the greeting by asking for
+	 * changes misses none. */
+	call_send(c, &greeting.base);
+}
+
+void listen_changes_start(struct call *c)
+{
+	const Sync__ListenChangesRequest *request =
+		request_decode(c, &sync__listen_changes_request__descriptor);
+	struct syncer *s = call_service(c);
+	struct signed_text *text;
+	struct user_id user;
+
+	if (!request || !request_in_time(c, request->request_time))
+		return;
+	text = auth_begin(c);
+	if (!text)
+		return;
+	signed_text_listen_changes(text, request->request_time);
+	if (!auth_signature(c, request->signature, &user))
+		return;
+	if (s->draining)
+		call_fail(c, RPC_UNAVAILABLE, "server is shutting down");
+	else
+		subscribe(c, &user);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* private — what the methods of sync.Syncer share. */
+#pragma once
+
+#include "hub/hub.h"
+#include "hub/recent.h"
+#include "middleware/auth.h"
+#include "sync_wire.pb-c.h"
+#include "syncer/service.h"
+#include "syncer/validate.h"
+
+struct syncer {
+	const struct config *config; /* ref */
+	struct loop *loop;	     /* ref */
+	struct auth *auth;	     /* own */
+	struct hub *hub;	     /* own */
+	struct recent *recent;	     /* own */
+	struct store_port *port;     /* own */
+	struct rpc_service service;
+	bool draining;
+	size_t in_flight;
+};
+
+/* A method's store operation, in its call's arena. */
+struct store_call {
+	struct store_op op;
+	struct call *call;
+};
+
+/* Each fails the call with the right status and returns NULL or false when
+ * the request does not pass. */
+
+/* The store_call with everything but the arguments filled in. */
+MUSTCHECK struct store_call *store_call_new(struct call *c,
+	enum store_kind kind, void (*done)(struct store_op *op));
+
+/* The request's message; `type` is &sync__…__descriptor. */
+MUSTCHECK void *request_decode(
+	struct call *c, const ProtobufCMessageDescriptor *type);
+
+/* `fault`: what a validate_…() returned. */
+MUSTCHECK bool request_valid(struct call *c, const char *fault);
+
+MUSTCHECK bool request_in_time(struct call *c, uint32_t request_time);
+
+/* Checks the API key and begins the signed text, which the method puts
+ * together before auth_signature(). */
+MUSTCHECK struct signed_text *auth_begin(struct call *c);
+MUSTCHECK bool auth_signature(struct call *c, ProtobufCBinaryData signature,
+	struct user_id *ret_user);
+
+/* Submits; the call is held until `done` has called store_call_end(). */
+void store_call_submit(struct store_call *sc);
+
+/* First thing in `done`. Returns the call, or NULL when nobody waits for the
+ * answer or it was a failure, of which the client has been told: then there is
+ * nothing to do but store_call_end(). */
+MUSTCHECK struct call *store_call_answer(struct store_call *sc);
+void store_call_end(struct store_call *sc);
+
+/* The methods. */
+void set_record_start(struct call *c);
+void list_changes_start(struct call *c);
+void listen_changes_start(struct call *c);
+void set_lock_start(struct call *c);
+void get_lock_start(struct call *c);
+
+/* listen.c: ends one listener's call for the drain. */
+void listener_drain(struct subscriber *s);

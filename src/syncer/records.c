@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SetRecord and ListChanges. */
+#include "config/limits.h"
+#include "rpc/message.h"
+#include "syncer/private.h"
+
+static void set_record_done(struct store_op *op)
+{
+	struct store_call *sc = CONTAINER_OF(op, struct store_call, op);
+	Sync__SetRecordReply reply = SYNC__SET_RECORD_REPLY__INIT;
+	struct call *c = store_call_answer(sc);
+
+	if (c) {
+		if (op->outcome == STORE_CONFLICT)
+			reply.status = SYNC__SET_RECORD_STATUS__CONFLICT;
+		else
+			reply.new_revision = op->set_record.new_revision;
+		call_reply(c, &reply.base);
+	}
+	store_call_end(sc);
+}
+
+static const char *record_fault(const Sync__Record *record)
+{
+	if (!record)
+		return "record must not be empty";
+	return validate_record(pb_slice(record->id), pb_slice(record->data),
+		pb_slice(record->schema_version));
+}
+
+void set_record_start(struct call *c)
+{
+	const Sync__SetRecordRequest *request =
+		request_decode(c, &sync__set_record_request__descriptor);
+	struct store_set_record *set;
+	struct signed_text *text;
+	struct store_call *sc;
+
+	if (!request || !request_valid(c, record_fault(request->record)) ||
+		!request_in_time(c, request->request_time))
+		return;
+	sc = store_call_new(c, STORE_SET_RECORD, set_record_done);
+	text = sc ? auth_begin(c) : NULL;
+	if (!text)
+		return;
+	set = &sc->op.set_record;
+	set->record = (struct store_record){
+		.id = pb_slice(request->record->id),
+		.schema_version = pb_slice(request->record->schema_version),
+		.data = pb_slice(request->record->data),
+		.revision = request->record->revision,
+	};
+	set->has_client_id =
+		request->optional_client_id_case ==
+		SYNC__SET_RECORD_REQUEST__OPTIONAL_CLIENT_ID_CLIENT_ID;
+	if (set->has_client_id)
+		set->client_id = pb_slice(request->client_id);
+	signed_text_set_record(text, set->record.id, set->record.data,
+		set->record.revision, set->record.schema_version,
+		request->request_time);
+	if (auth_signature(c, request->signature, &sc->op.user))
+		store_call_submit(sc);
+}
+
+/* A reply of one record: replies laid end to end are one reply of many, as
+ * protobuf merges repeated fields. */
+static int encode_record(struct buf *page, const struct store_record *r)
+{
+	Sync__ListChangesReply reply = SYNC__LIST_CHANGES_REPLY__INIT;
+	Sync__Record record = SYNC__RECORD__INIT, *one = &record;
+
+	record.id = pb_bytes(r->id);
+	record.revision = r->revision;
+	record.schema_version = pb_bytes(r->schema_version);
+	record.data = pb_bytes(r->data);
+	reply.changes = &one;
+	reply.n_changes = 1;
+	return pb_encode(&reply.base, page);
+}
+
+static void list_changes_done(struct store_op *op)
+{
+	struct store_call *sc = CONTAINER_OF(op, struct store_call, op);
+	struct store_list_changes *list = &op->list_changes;
+	struct call *c = store_call_answer(sc);
+	struct syncer *s = call_service(sc->call);
+
+	if (c) {
+		call_reply_encoded(c, &list->page);
+		/* Clients ask once for each notification, and do not ask for
+		 * the next page by themselves. */
+		if (list->truncated)
+			store_nudge(s->port, &op->user);
+	}
+	buf_release(&list->page);
+	store_call_end(sc);
+}
+
+void list_changes_start(struct call *c)
+{
+	const Sync__ListChangesRequest *request =
+		request_decode(c, &sync__list_changes_request__descriptor);
+	struct syncer *s = call_service(c);
+	struct store_list_changes *list;
+	struct signed_text *text;
+	struct store_call *sc;
+
+	if (!request || !request_in_time(c, request->request_time))
+		return;
+	sc = store_call_new(c, STORE_LIST_CHANGES, list_changes_done);
+	text = sc ? auth_begin(c) : NULL;
+	if (!text)
+		return;
+	signed_text_list_changes(
+		text, request->since_revision, request->request_time);
+	if (!auth_signature(c, request->signature, &sc->op.user))
+		return;
+	list = &sc->op.list_changes;
+	list->max_records = LIST_RECORDS_MAX;
+	list->max_bytes = LIST_BYTES_MAX;
+	list->encode = encode_record;
+	list->since = recent_start(s->recent, &sc->op.user,
+		request->since_revision, loop_now_ns(s->loop));
+	if (message_begin(&list->page, LIST_BYTES_MAX) < 0) {
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+		return;
+	}
+	store_call_submit(sc);
+}
