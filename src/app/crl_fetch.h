@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* crl_fetch — a thread that fetches the revocation list and fetches it again.
+ *
+ * A fetch that fails, or brings no list, changes nothing: the last good list
+ * stays, and the log says how old it is. */
+#pragma once
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "config/config.h"
+#include "middleware/crl.h"
+
+/* A fetch as a whole; a host that stalls is a host that is down. */
+#define CRL_FETCH_TIMEOUT_S 10
+/* After a failure, unless the refresh comes sooner. */
+#define CRL_RETRY_S 15
+
+struct crl_fetch;
+
+/* Takes over the reference. Runs on the fetcher's thread. */
+typedef void (*crl_fetched_fn)(void *ctx, struct crl *crl);
+
+/* Starts with a first fetch at once. Returns: 0; ERR_* with a sentence. */
+MUSTCHECK int crl_fetch_start(const struct config *config,
+	crl_fetched_fn on_fetched, void *ctx, struct crl_fetch **ret_fetch,
+	struct errmsg *reterr);
+
+/* Ends the thread, also in the middle of a fetch. NULL inside is fine. */
+void crl_fetch_stop(struct crl_fetch **fetch);

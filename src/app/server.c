@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/server.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "app/crl_fetch.h"
+#include "app/shard.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/limits.h"
+#include "loop/loop.h"
+#include "net/listener.h"
+#include "store/store.h"
+
+struct server {
+	const struct config *config; /* ref */
+	struct store *store;	     /* own */
+	struct loop *loop;	     /* own */
+	struct listener *listener;   /* own */
+	struct crl_fetch *crl_fetch; /* own; NULL without CRL_URL */
+	struct shard **shards;	     /* own, each and all */
+	size_t n_shards;
+	struct watch signals;
+	struct timer janitor;
+	struct timer drain_timer;
+	bool draining;
+	atomic_size_t undrained;
+};
+
+/* ---- connections ---- */
+
+static void on_accept(int fd, void *ctx)
+{
+	struct server *s = ctx;
+	struct shard *best = s->shards[0];
+	size_t total = 0, i, n;
+
+	for (i = 0; i < s->n_shards; i++) {
+		n = shard_connections(s->shards[i]);
+		total += n;
+		if (n < shard_connections(best))
+			best = s->shards[i];
+	}
+	if (total >= s->config->max_connections) {
+		log_warn(NULL, "accept.too_many_connections",
+			F_U64("max", s->config->max_connections));
+		close(fd);
+		return;
+	}
+	shard_accept(best, fd);
+}
+
+/* Each connection is a descriptor; the hard limit is what the operator
+ * allows. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warn(NULL, "start.descriptor_limit_stays");
+}
+
+/* ---- the end ---- */
+
+static void on_shard_drained(void *ctx)
+{
+	struct server *s = ctx;
+
+	if (atomic_fetch_sub(&s->undrained, 1) == 1)
+		loop_stop(s->loop);
+}
+
+static void on_drain_timeout(struct timer *t)
+{
+	struct server *s = CONTAINER_OF(t, struct server, drain_timer);
+
+	log_warn(NULL, "drain.timeout");
+	loop_stop(s->loop);
+}
+
+static void drain(struct server *s)
+{
+	size_t i;
+
+	log_info(NULL, "drain.started",
+		F_U64("timeout_s", s->config->drain_timeout_s));
+	s->draining = true;
+	listener_free(&s->listener);
+	if (timer_set(&s->drain_timer, s->loop,
+		    loop_now_ns(s->loop) +
+			    s->config->drain_timeout_s * NS_PER_S) < 0)
+		loop_stop(s->loop);
+	for (i = 0; i < s->n_shards; i++)
+		shard_drain(s->shards[i]);
+}
+
+static void on_signal(struct watch *w, uint32_t ready UNUSED)
+{
+	struct server *s = CONTAINER_OF(w, struct server, signals);
+	struct signalfd_siginfo info;
+
+	if (read(w->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (s->draining)
+		_exit(EXIT_FAILURE);
+	drain(s);
+}
+
+/* ---- the janitor ---- */
+
+static void on_janitor(struct timer *t)
+{
+	struct server *s = CONTAINER_OF(t, struct server, janitor);
+
+	store_sweep_locks(s->store);
+	if (timer_set(t, s->loop,
+		    loop_now_ns(s->loop) + LOCK_SWEEP_S * NS_PER_S) < 0)
+		log_error(NULL, "janitor.stopped"); /* expired locks stay
+						     * expired, only longer */
+}
+
+/* ---- the start ---- */
+
+/* On the fetcher's thread. */
+static void on_crl(void *ctx, struct crl *crl)
+{
+	struct server *s = ctx;
+	size_t i;
+
+	for (i = 0; i < s->n_shards; i++)
+		shard_set_crl(s->shards[i], crl);
+	crl_unref(crl);
+}
+
+static int start_signals(struct server *s)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return ERR_SYS;
+	s->signals.on_ready = on_signal;
+	s->signals.fd = fd;
+	return watch_start(&s->signals, s->loop, fd, EPOLLIN);
+}
+
+static int start_shards(struct server *s, struct errmsg *reterr)
+{
+	size_t i, n = s->config->shards;
+	int r;
+
+	s->shards = mem_zalloc(n * sizeof(struct shard *));
+	if (!s->shards)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	atomic_store(&s->undrained, n);
+	for (i = 0; i < n; i++) {
+		r = shard_start((unsigned)i, s->config, s->store,
+			on_shard_drained, s, &s->shards[i], reterr);
+		if (r < 0)
+			return r;
+		s->n_shards++;
+	}
+	return 0;
+}
+
+/* Clients' tests wait for this line, whatever the log level. */
+static void say_listening(const struct server *s)
+{
+	char name[LISTENER_NAME_MAX], line[LISTENER_NAME_MAX + 32];
+
+	listener_name(s->listener, name);
+	(void)snprintf(line, sizeof(line), "Server listening at %s", name);
+	log_emit(LOG_INFO, NULL, line,
+		(const struct log_field[]){
+			F_U64("shards", s->n_shards), {.key = NULL}});
+}
+
+static int start(struct server *s, struct errmsg *reterr)
+{
+	int r;
+
+	raise_descriptor_limit();
+	r = loop_new(&clock_system, &s->loop);
+	if (r == 0)
+		r = start_signals(s);
+	if (r < 0)
+		return errmsg_set(reterr, r, "%s", err_text(r));
+	r = store_open(s->config, &clock_system, &s->store, reterr);
+	if (r == 0)
+		r = start_shards(s, reterr);
+	if (r == 0 && s->config->crl_url[0])
+		r = crl_fetch_start(
+			s->config, on_crl, s, &s->crl_fetch, reterr);
+	if (r == 0)
+		r = listener_new(s->loop, &s->config->grpc_address, on_accept,
+			s, &s->listener, reterr);
+	if (r < 0)
+		return r;
+	s->janitor.on_due = on_janitor;
+	s->drain_timer.on_due = on_drain_timeout;
+	on_janitor(&s->janitor);
+	say_listening(s);
+	return 0;
+}
+
+/* In the order of who uses whom. */
+static void stop(struct server *s)
+{
+	size_t i;
+
+	listener_free(&s->listener);
+	crl_fetch_stop(&s->crl_fetch);
+	for (i = 0; i < s->n_shards; i++)
+		shard_stop(s->shards[i]);
+	store_close(&s->store);
+	for (i = 0; i < s->n_shards; i++)
+		shard_free(&s->shards[i]);
+	mem_free(s->shards);
+	watch_stop(&s->signals);
+	if (s->signals.fd >= 0)
+		close(s->signals.fd);
+	loop_free(&s->loop);
+}
+
+int server_run(const struct config *config, struct errmsg *reterr)
+{
+	struct server s = {.config = config, .signals.fd = -1};
+	int r;
+
+	r = start(&s, reterr);
+	if (r == 0) {
+		r = loop_run(s.loop);
+		if (r < 0)
+			(void)errmsg_set(reterr, r, "event loop failed");
+	}
+	stop(&s);
+	log_info(NULL, "stopped");
+	return r;
+}

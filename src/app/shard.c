@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/shard.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/limits.h"
+#include "http/h2_conn.h"
+#include "loop/loop.h"
+#include "loop/thread.h"
+#include "rpc/server.h"
+#include "syncer/service.h"
+
+/* How long a stopping shard waits at a time for the store's last answers. */
+#define STOP_TURN_MS 100
+
+struct shard {
+	struct loop *loop;     /* own */
+	struct syncer *syncer; /* own */
+	const struct rpc_service *services[1];
+	struct rpc_server rpc;
+	struct h2_host host;
+	pthread_t thread;
+	unsigned number;
+
+	shard_drained_fn on_drained;
+	void *ctx;
+	struct message drain_message;
+	atomic_bool drain_posted;
+	bool draining;
+
+	/* Counted by who hands over, discounted here: the acceptor sees a
+	 * burst's sockets before this thread does. */
+	atomic_size_t n_conns;
+};
+
+/* ---- messages ---- */
+
+struct accept_message {
+	struct message message;
+	struct shard *shard;
+	int fd;
+};
+
+static void deliver_accept(struct message *msg)
+{
+	struct accept_message *m =
+		CONTAINER_OF(msg, struct accept_message, message);
+
+	h2_host_accept(&m->shard->host, m->fd);
+	mem_free(m);
+}
+
+void shard_accept(struct shard *s, int fd)
+{
+	struct accept_message *m = mem_zalloc(sizeof(*m));
+
+	if (!m) {
+		close(fd);
+		return;
+	}
+	m->message.deliver = deliver_accept;
+	m->shard = s;
+	m->fd = fd;
+	atomic_fetch_add(&s->n_conns, 1);
+	mailbox_post(loop_mailbox(s->loop), &m->message);
+}
+
+size_t shard_connections(const struct shard *s)
+{
+	return atomic_load(&s->n_conns);
+}
+
+struct crl_message {
+	struct message message;
+	struct shard *shard;
+	struct crl *crl; /* own */
+};
+
+static void deliver_crl(struct message *msg)
+{
+	struct crl_message *m = CONTAINER_OF(msg, struct crl_message, message);
+
+	syncer_set_crl(m->shard->syncer, m->crl);
+	mem_free(m);
+}
+
+void shard_set_crl(struct shard *s, struct crl *crl)
+{
+	struct crl_message *m = mem_zalloc(sizeof(*m));
+
+	if (!m) {
+		/* The list this shard has stays in force until the next. */
+		log_error(NULL, "crl.not_handed_over");
+		return;
+	}
+	m->message.deliver = deliver_crl;
+	m->shard = s;
+	m->crl = crl_ref(crl);
+	mailbox_post(loop_mailbox(s->loop), &m->message);
+}
+
+static void tell_if_drained(struct shard *s)
+{
+	if (s->draining && atomic_load(&s->n_conns) == 0)
+		s->on_drained(s->ctx);
+}
+
+static void deliver_drain(struct message *msg)
+{
+	struct shard *s = CONTAINER_OF(msg, struct shard, drain_message);
+
+	s->draining = true;
+	syncer_drain(s->syncer);
+	h2_host_drain(&s->host);
+	tell_if_drained(s);
+}
+
+void shard_drain(struct shard *s)
+{
+	if (!atomic_exchange(&s->drain_posted, true))
+		mailbox_post(loop_mailbox(s->loop), &s->drain_message);
+}
+
+static void on_conn_closed(void *ctx)
+{
+	struct shard *s = ctx;
+
+	atomic_fetch_sub(&s->n_conns, 1);
+	tell_if_drained(s);
+}
+
+/* ---- life ---- */
+
+/* Calls that wait for the store point into memory the store may still write:
+ * nothing is freed before it has answered. */
+static void wait_for_store(struct shard *s)
+{
+	while (syncer_in_flight(s->syncer) > 0) {
+		if (loop_turn(s->loop, STOP_TURN_MS) < 0)
+			return;
+	}
+}
+
+static void *shard_main(void *arg)
+{
+	struct shard *s = arg;
+
+	if (loop_run(s->loop) < 0)
+		log_error(NULL, "shard.loop_failed", F_U64("shard", s->number));
+	s->draining = false;
+	h2_host_release(&s->host);
+	wait_for_store(s);
+	/* What ended above is told to its hooks at the end of a turn. */
+	if (loop_turn(s->loop, 0) < 0)
+		log_error(NULL, "shard.loop_failed", F_U64("shard", s->number));
+	return NULL;
+}
+
+static void set_up(struct shard *s, const struct config *config)
+{
+	int64_t write_timeout_ns =
+		(int64_t)config->listener_write_timeout_s * NS_PER_S;
+
+	s->services[0] = syncer_service(s->syncer);
+	s->rpc = (struct rpc_server){
+		.loop = s->loop,
+		.services = s->services,
+		.n_services = ARRAY_LEN(s->services),
+		.message_max = REQUEST_MESSAGE_MAX,
+		.stall_timeout_ns = write_timeout_ns,
+	};
+	s->host = (struct h2_host){
+		.loop = s->loop,
+		.server = {.on_request = grpc_on_request, .ctx = &s->rpc},
+		.options = {.max_streams = config->max_streams},
+		.write_timeout_ns = write_timeout_ns,
+		.on_conn_closed = on_conn_closed,
+		.ctx = s,
+	};
+	h2_host_init(&s->host);
+}
+
+void shard_free(struct shard **shard)
+{
+	struct shard *s = *shard;
+
+	if (!s)
+		return;
+	syncer_free(&s->syncer); /* when it was not started */
+	/* Frees notices that were on their way. */
+	if (s->loop && loop_turn(s->loop, 0) < 0)
+		log_error(NULL, "shard.loop_failed", F_U64("shard", s->number));
+	loop_free(&s->loop);
+	mem_free(s);
+	*shard = NULL;
+}
+
+int shard_start(unsigned number, const struct config *config,
+	struct store *store, shard_drained_fn on_drained, void *ctx,
+	struct shard **ret_shard, struct errmsg *reterr)
+{
+	CLEANUP(shard_free)
+	struct shard *s = mem_zalloc(sizeof(*s));
+	char name[16];
+	int r;
+
+	if (!s)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	s->number = number;
+	s->on_drained = on_drained;
+	s->ctx = ctx;
+	s->drain_message.deliver = deliver_drain;
+	r = loop_new(&clock_system, &s->loop);
+	if (r < 0)
+		return errmsg_set(reterr, r, "%s", err_text(r));
+	r = syncer_new(config, store, s->loop, &s->syncer, reterr);
+	if (r < 0)
+		return r;
+	set_up(s, config);
+	(void)snprintf(name, sizeof(name), "shard-%u", number);
+	r = thread_start(&s->thread, name, shard_main, s);
+	if (r < 0) {
+		h2_host_release(&s->host);
+		return errmsg_set(reterr, r, "cannot start a thread");
+	}
+	*ret_shard = TAKE_PTR(s);
+	return 0;
+}
+
+void shard_stop(struct shard *s)
+{
+	loop_stop(s->loop);
+	thread_join(s->thread);
+	syncer_free(&s->syncer);
+}

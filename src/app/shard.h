@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shard — one thread, one loop, and all that lives on it: connections, calls,
+ * the service. Shards share nothing but the store.
+ *
+ * Threads: made and freed by the main thread; the functions in between may be
+ * called from any, and act on the shard's own by way of its mailbox. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "config/config.h"
+#include "middleware/crl.h"
+#include "store/store.h"
+
+struct shard;
+
+/* Called on the shard's thread when a drain has closed its last connection. */
+typedef void (*shard_drained_fn)(void *ctx);
+
+/* Starts the thread. `config` and `store` outlive it.
+ * Returns: 0; ERR_* with a sentence. */
+MUSTCHECK int shard_start(unsigned number, const struct config *config,
+	struct store *store, shard_drained_fn on_drained, void *ctx,
+	struct shard **ret_shard, struct errmsg *reterr);
+
+/* Cuts off what is left, and waits for the store's last answers and the
+ * thread's end. */
+void shard_stop(struct shard *s);
+
+/* After every shard has stopped and the store is closed: until then their
+ * threads may be about to wake this one. NULL inside is fine. */
+void shard_free(struct shard **shard);
+
+/* Hands over an accepted socket; closed when there is no memory. */
+void shard_accept(struct shard *s, int fd);
+
+/* Connections it has, those on their way to it included. */
+size_t shard_connections(const struct shard *s);
+
+/* A new revocation list; the shard takes a reference of its own. */
+void shard_set_crl(struct shard *s, struct crl *crl);
+
+/* Ends listeners, tells peers to go, lets calls finish. */
+void shard_drain(struct shard *s);
