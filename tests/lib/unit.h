@@ -37,6 +37,10 @@ void unit_register(struct unit_test *t);
  * an argument; NULL without one. */
 const char *unit_argument(void);
 
+/* This test cannot be run here: tests/run.py counts it as skipped. To be
+ * followed by a return. */
+void unit_skip(const char *why);
+
 /* A directory of the test's own below TMPDIR, removed by unit_remove_dir().
  * `path` has at least 64 bytes. */
 void unit_make_dir(char *path, size_t size);

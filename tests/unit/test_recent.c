@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "config/limits.h"
+#include "hub/recent.h"
+
+#include "lib/unit.h"
+
+static const struct user_id alice = {{2, 1}}, bob = {{2, 2}};
+static struct recent *recent;
+
+static void note_at(const struct user_id *user, uint64_t revision,
+	const char *client, int64_t s)
+{
+	struct slice id = slice_str(client ? client : "");
+
+	recent_note(recent, user, revision, client ? &id : NULL, s * NS_PER_S);
+}
+
+static void note(uint64_t revision, const char *client)
+{
+	note_at(&alice, revision, client, 100);
+}
+
+static uint64_t start(uint64_t since)
+{
+	return recent_start(recent, &alice, since, 100 * NS_PER_S);
+}
+
+TEST(recent, a_list_from_ones_own_write_starts_below_anothers_before_it)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(7, "laptop");
+	note(8, "laptop");
+	note(9, "phone");
+	ck_assert_uint_eq(start(9), 6);
+	recent_free(&recent);
+}
+
+TEST(recent, other_lists_start_where_they_were_asked_to)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(7, "laptop");
+	note(9, "phone");
+	ck_assert_uint_eq(start(0), 0);
+	ck_assert_uint_eq(start(8), 8);
+	ck_assert_uint_eq(start(10), 10);
+	ck_assert_uint_eq(start(UINT64_MAX), UINT64_MAX);
+	ck_assert_uint_eq(start(7), 7);
+	ck_assert_uint_eq(recent_start(recent, &bob, 9, 100 * NS_PER_S), 9);
+	recent_free(&recent);
+}
+
+TEST(recent, ones_own_writes_below_change_nothing)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(7, "phone");
+	note(8, "phone");
+	note(9, "phone");
+	ck_assert_uint_eq(start(9), 9);
+	recent_free(&recent);
+}
+
+TEST(recent, a_write_without_client_id_says_nothing_of_its_asker)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(8, "laptop");
+	note(9, NULL);
+	ck_assert_uint_eq(start(9), 9);
+	recent_free(&recent);
+}
+
+TEST(recent, nameless_writes_below_ones_own_count_as_anothers)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(8, NULL);
+	note(9, "phone");
+	ck_assert_uint_eq(start(9), 7);
+	recent_free(&recent);
+}
+
+TEST(recent, reaches_back_so_many_revisions_and_no_further)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(10, "laptop");
+	for (uint64_t r = 11; r < 10 + OVERLAP_REVISIONS; r++)
+		note(r, "phone");
+	note(10 + OVERLAP_REVISIONS, "phone");
+	ck_assert_uint_eq(start(10 + OVERLAP_REVISIONS), 9);
+	note(11 + OVERLAP_REVISIONS, "phone");
+	ck_assert_uint_eq(
+		start(11 + OVERLAP_REVISIONS), 11 + OVERLAP_REVISIONS);
+	recent_free(&recent);
+}
+
+TEST(recent, reaches_back_so_long_and_no_longer)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note_at(&alice, 8, "laptop", 100 - OVERLAP_WINDOW_S);
+	note(9, "phone");
+	ck_assert_uint_eq(start(9), 7);
+	ck_assert_uint_eq(
+		recent_start(recent, &alice, 9, 100 * NS_PER_S + 1), 9);
+	recent_free(&recent);
+}
+
+TEST(recent, the_user_idle_longest_is_forgotten_first)
+{
+	ck_assert_int_eq(recent_new(1, &recent), 0);
+	note(8, "laptop");
+	note(9, "phone");
+	note_at(&bob, 1, "x", 101);
+	ck_assert_uint_eq(start(9), 9);
+	recent_free(&recent);
+}
+
+TEST(recent, who_asks_without_end_is_let_go)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(8, "laptop");
+	note(9, "phone");
+	for (int i = 0; i < OVERLAP_REPEATS_MAX; i++)
+		ck_assert_uint_eq(start(9), 7);
+	ck_assert_uint_eq(start(9), 9);
+	note(10, "phone");
+	ck_assert_uint_eq(start(10), 7);
+	recent_free(&recent);
+}
