@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// server — starts, watches, stops and kills one tallyd process.
+//
+// Owns: the process, its temporary directory, its standard error. The kernel
+// ends the server with this process (setpriv), so none survives a failing or
+// killed test.
+
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { onFailure, within } from './tap.mjs';
+
+const ROOT = path.resolve(
+  path.dirname(fileURLToPath(import.meta.url)), '../../..');
+const START_SECONDS = 20;
+const STDERR_CAP = 64 * 1024 * 1024;
+const STDERR_TAIL = 1500;
+const CLOCK_TICK = 100; // USER_HZ, fixed by the kernel's ABI
+
+const running = new Set();
+const directories = new Set();
+
+process.on('exit', () => {
+  for (const server of running) server.child.kill('SIGKILL');
+  for (const dir of directories) rmSync(dir, { recursive: true, force: true });
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => process.exit(1));
+}
+onFailure(() => [...running].map((server) => server.news()).join('\n'));
+
+export function binaryPath() {
+  return path.resolve(ROOT, process.env.TALLYD || 'build/tallyd');
+}
+
+export function protoPath() {
+  return path.join(ROOT, 'proto/sync.proto');
+}
+
+export function temporaryDirectory() {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'tallyd-e2e-'));
+  directories.add(dir);
+  return dir;
+}
+
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const probe = net.createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+function command(binary) {
+  const setpriv = '/usr/bin/setpriv';
+  if (!existsSync(setpriv)) return [binary, []];
+  return [setpriv, ['--pdeathsig', 'KILL', binary]];
+}
+
+export class Server {
+  constructor({ env = {}, dir, port, binary = binaryPath() } = {}) {
+    this.extra = env;
+    this.binary = binary;
+    this.dir = dir ?? temporaryDirectory();
+    this.port = port;
+    this.stderr = '';
+  }
+
+  get address() {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  get pid() {
+    return this.child.pid;
+  }
+
+  get database() {
+    return path.join(this.dir, 'db.sqlite');
+  }
+
+  tail() {
+    return this.stderr.slice(-STDERR_TAIL);
+  }
+
+  /** What it wrote since this was last asked, the end of it. */
+  news() {
+    const text = this.stderr.slice(this.told).slice(-STDERR_TAIL);
+    this.told = this.stderr.length;
+    return text && `stderr of ${this.pid}: …${text}`;
+  }
+
+  /** Starts the process without waiting for it to serve. */
+  async launch() {
+    this.port ??= await freePort();
+    const web = await freePort();
+    const [file, args] = command(this.binary);
+    this.stderr = '';
+    this.told = 0;
+    const child = spawn(file, args, {
+      env: {
+        PATH: process.env.PATH,
+        ...pick(process.env, ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS',
+          'LSAN_OPTIONS', 'LLVM_PROFILE_FILE']),
+        GRPC_LISTEN_ADDRESS: this.address,
+        GRPC_WEB_LISTEN_ADDRESS: `127.0.0.1:${web}`,
+        SQLITE_DIR_PATH: this.dir,
+        ...this.extra,
+      },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.child = child;
+    running.add(this);
+    this.exited = new Promise((resolve) => {
+      child.once('error', (error) => resolve({ error }));
+      child.once('close', (code, signal) => resolve({ code, signal }));
+    }).then((end) => {
+      running.delete(this);
+      return end;
+    });
+    this.listening = new Promise((resolve) => {
+      child.stderr.setEncoding('utf8');
+      child.stderr.on('data', (text) => {
+        if (this.stderr.length < STDERR_CAP) this.stderr += text;
+        if (this.stderr.includes('Server listening at')) resolve(true);
+      });
+    });
+    return this;
+  }
+
+  /** Starts the process and waits until it serves. */
+  async start() {
+    await this.launch();
+    const first = await within(START_SECONDS, 'Server listening at',
+      Promise.race([this.listening, this.exited]));
+    if (first === true) {
+      await this.reachable();
+      return this;
+    }
+    throw new Error(
+      `server ended at start: ${JSON.stringify(first)}\n${this.tail()}`);
+  }
+
+  /** data-sync writes its line before it accepts; a connection settles it. */
+  async reachable() {
+    await new Promise((resolve, reject) => {
+      const socket = net.connect(this.port, '127.0.0.1');
+      socket.once('error', reject);
+      socket.once('connect', () => socket.destroy(resolve()));
+    });
+  }
+
+  /** Sends a signal and waits for the end: {code, signal}. */
+  async stop(signal = 'SIGTERM', seconds = 15) {
+    if (!running.has(this)) return this.exited;
+    this.child.kill(signal);
+    return within(seconds, `end after ${signal}`, this.exited);
+  }
+
+  kill() {
+    return this.stop('SIGKILL');
+  }
+
+  async restart(env) {
+    if (env) this.extra = { ...this.extra, ...env };
+    if (running.has(this)) await this.stop();
+    return this.start();
+  }
+
+  /** Resident set in bytes. */
+  rss() {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+) kB/.exec(status)[1]) * 1024;
+  }
+
+  /** User and system CPU time in seconds. */
+  cpu() {
+    const stat = readFileSync(`/proc/${this.pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICK;
+  }
+}
+
+function pick(source, names) {
+  return Object.fromEntries(
+    names.filter((name) => name in source).map((name) => [name, source[name]]));
+}
+
+export async function startServer(options) {
+  return new Server(options).start();
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// overlap — a device that has just written must not skip what another wrote
+// just before.
+//
+// The published SDK sets its cursor to the revision of its own write, so it
+// never asks for the other's, whose notice is still on its way. The server
+// begins the page below such a write. Repeats are harmless.
+
+import assert from 'node:assert/strict';
+import { Client, User } from './lib/client.mjs';
+import { atOnce, below, pause } from './lib/load.mjs';
+import { startServer } from './lib/server.mjs';
+import { Key } from './lib/sign.mjs';
+import { diag, scaled, suite, test, until } from './lib/tap.mjs';
+
+const DEVICES = 4;
+const PUSHES = 16;
+const SPREAD_MS = 40;
+const LAG_MS = 30;
+const RUNS = scaled(10, 2);
+const FARTHEST = 32;
+
+/** Writes in turn by the named clients; the ids are the revisions' names. */
+async function written(user, clients) {
+  for (const [index, clientId] of clients.entries()) {
+    const revision = await user.write(
+      { id: `record ${index + 1}`, data: clientId ?? 'none', clientId });
+    assert.equal(revision, index + 1);
+  }
+}
+
+function revisions(records) {
+  return records.map(({ revision }) => revision);
+}
+
+const times = (count, what) => Array(count).fill(what);
+
+/** Rows are [name, writers, since, the revisions a page must hold]. */
+const RULE_ON = [
+  ['B then A, asked from A\'s', ['b', 'a'], 2, [1]],
+  ['B, B, then A, asked from A\'s', ['b', 'b', 'a'], 3, [1, 2]],
+  ['B and C, then A twice, asked from A\'s second', ['b', 'c', 'a', 'a'], 4,
+    [1, 2]],
+  ['B between two of A, asked from A\'s last', ['a', 'b', 'a'], 3, [2]],
+  ['B, 20 of A, asked from A\'s last', ['b', ...times(20, 'a')], 21, [1]],
+];
+
+/** Rows are [name, writers, since, exactly these revisions]. */
+const NOTHING_CHANGES = [
+  ['no client ids', times(3, undefined), 3, []],
+  ['only A\'s own writes', times(3, 'a'), 3, []],
+  ['only A\'s own writes, asked from the first', times(3, 'a'), 1, [2, 3]],
+  ['asked from a revision nobody wrote', ['b', 'a'], 7, []],
+  ['asked from 0', ['b', 'a'], 0, [1, 2]],
+  ['B\'s write 39 before A\'s', ['b', ...times(39, 'a')], 40, []],
+];
+
+async function rules(client) {
+  for (const [name, clients, since, needed] of RULE_ON) {
+    await test(`${name}: the page begins with the other's`, async () => {
+      const user = new User(client, new Key());
+      await written(user, clients);
+      const got = revisions(await user.changes(since));
+      assert.equal(got[0], needed[0], `it holds ${got}`);
+      for (const revision of needed) assert.ok(got.includes(revision));
+      assert.deepEqual(got, [...got].sort((a, b) => a - b));
+    });
+  }
+  for (const [name, clients, since, exactly] of NOTHING_CHANGES) {
+    await test(`${name}: nothing changes`, async () => {
+      const user = new User(client, new Key());
+      await written(user, clients);
+      assert.deepEqual(revisions(await user.changes(since)), exactly);
+    });
+  }
+  await test(`a write within ${FARTHEST} revisions is given though an older ` +
+    'one is beyond', async () => {
+    const user = new User(client, new Key());
+    await written(user, ['b', ...times(35, 'a'), 'b', 'a']);
+    const got = revisions(await user.changes(38));
+    assert.ok(got.includes(37), `it holds ${got}`);
+    assert.ok(!got.includes(1), `it holds ${got}`);
+  });
+  await test('the page gives records as they are, with their revisions',
+    async () => {
+      const user = new User(client, new Key());
+      await written(user, ['b', 'a']);
+      const [first] = await user.changes(2);
+      assert.equal(first.id, 'record 1');
+      assert.equal(first.data.toString(), 'b');
+      assert.equal(first.schema_version, '0.1');
+    });
+  await test('another user\'s writes are no part of it', async () => {
+    const [one, two] = [new User(client, new Key()),
+      new User(client, new Key())];
+    await written(one, ['b', 'b', 'b']);
+    await written(two, ['a', 'a']);
+    assert.deepEqual(await two.changes(2), []);
+  });
+}
+
+/** One device with the SDK's cursor: what it has, and up to where. */
+class Device {
+  constructor(name, address, key) {
+    this.name = name;
+    this.client = new Client(address);
+    this.user = new User(this.client, key, { quick: true });
+    this.cursor = 0;
+    this.has = new Set();
+    this.pulls = Promise.resolve();
+    this.failed = [];
+  }
+
+  async start() {
+    this.listener = await this.user.listen().greeting();
+    this.listener.each(({ client_id: clientId, end }) => {
+      if (end || clientId === this.name) return;
+      this.pulls = this.pulls.then(() => this.pull())
+        .catch((error) => { this.failed.push(error.message); });
+    });
+  }
+
+  /** One ListChanges for one notification, as the SDK does, a bit later. */
+  async pull() {
+    await pause(below(LAG_MS));
+    const records = await this.user.changes(this.cursor);
+    for (const { id, revision } of records) {
+      this.has.add(id);
+      this.cursor = Math.max(this.cursor, revision);
+    }
+  }
+
+  /** Until it succeeds: refused writes are not what is tried here. */
+  async push(id) {
+    for (;;) {
+      const { code, reply } = await this.user.setRecord(
+        { id, data: this.name, clientId: this.name });
+      if (code !== 0) continue;
+      this.has.add(id);
+      this.cursor = Math.max(this.cursor, Number(reply.new_revision));
+      return;
+    }
+  }
+
+  stop() {
+    this.listener.cancel();
+    this.client.close();
+  }
+}
+
+async function pushAtRandom(devices) {
+  const ids = [];
+  await atOnce(devices.length * PUSHES, async (index) => {
+    const device = devices[index % devices.length];
+    const id = `${device.name}.${index}`;
+    ids.push(id);
+    const round = Math.floor(index / devices.length);
+    await pause(round * SPREAD_MS + below(SPREAD_MS));
+    await device.push(id);
+  });
+  return ids;
+}
+
+/** A last change by nobody: once all pulled for it, what lacks is lost. */
+async function settle(devices) {
+  const [{ user }] = devices;
+  await user.write({ id: 'last', data: 'x' });
+  await until(10, 'the last change on all devices',
+    () => devices.every(({ has }) => has.has('last')));
+  await Promise.all(devices.map(({ pulls }) => pulls));
+}
+
+function lacking(devices, ids) {
+  return devices.flatMap(({ name, has }) =>
+    ids.filter((id) => !has.has(id)).map((id) => `${name} lacks ${id}`));
+}
+
+async function randomRun(address, complete) {
+  const key = new Key();
+  const devices = Array.from({ length: DEVICES },
+    (_, index) => new Device(`device${index}`, address, key));
+  await Promise.all(devices.map((device) => device.start()));
+  const ids = await pushAtRandom(devices);
+  if (complete) {
+    await until(5, 'all records on all devices',
+      () => lacking(devices, ids).length === 0).catch(() => {});
+  } else {
+    await settle(devices);
+  }
+  const missing = lacking(devices, ids);
+  assert.deepEqual(devices.flatMap(({ failed }) => failed), []);
+  devices.forEach((device) => device.stop());
+  return { missing, records: ids.length };
+}
+
+await suite(async () => {
+  const server = await startServer({ env: { SHARDS: '2' } });
+  const client = new Client(server.address);
+  await rules(client);
+  for (let run = 1; run <= RUNS; run += 1) {
+    await test(`run ${run}: ${DEVICES} devices push at random, none misses ` +
+      'a record', async () => {
+      const { missing } = await randomRun(server.address, true);
+      assert.deepEqual(missing, []);
+    });
+  }
+  client.close();
+  await server.restart({ LIST_OVERLAP: 'off' });
+  const off = new Client(server.address);
+  for (const [name, clients, since] of RULE_ON) {
+    await test(`${name}, LIST_OVERLAP=off: an empty page`, async () => {
+      const user = new User(off, new Key());
+      await written(user, clients);
+      assert.deepEqual(await user.changes(since), []);
+    });
+  }
+  let lost = 0;
+  let records = 0;
+  for (let run = 1; run <= RUNS; run += 1) {
+    const result = await randomRun(server.address, false);
+    lost += result.missing.length;
+    records += result.records * (DEVICES - 1);
+  }
+  diag(`without the rule ${lost} of ${records} were missing`);
+  off.close();
+});

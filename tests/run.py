@@ -1,0 +1,266 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the test suites and counts their cases.
+
+Every suite is a program that prints TAP; a suite that ends without a plan,
+or with fewer cases than it planned, or that takes too long, counts as one
+more failure. Output is kept in build/test-logs/; that of a failing suite is
+shown.
+
+Usage: tests/run.py [--thorough] [--list] [SUITE...]
+"""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(ROOT, 'build', 'test-logs')
+
+PYTHON = '/usr/bin/python3'
+E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
+       'notifications', 'paging', 'overlap', 'upgrade', 'signals',
+       'python_client']
+# Suites that hand work between threads, for the thread sanitizer.
+E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals']
+
+# Sanitized servers are slow, and what they look for shows at small loads.
+SANITIZED_SCALE = '0.2'
+SANITIZERS = {
+    'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=1:quarantine_size_mb=16',
+    'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
+    'TSAN_OPTIONS': 'halt_on_error=1:second_deadlock_stack=1',
+}
+
+
+class Build:
+    """A build directory and how it is configured."""
+
+    def __init__(self, directory, compiler, *options):
+        self.directory = directory
+        self.compiler = compiler
+        self.options = ['-Dtests=true', '-Dwerror=true', *options]
+
+    def commands(self):
+        ninja = os.path.join(ROOT, self.directory, 'build.ninja')
+        if not os.path.exists(ninja):
+            yield ['meson', 'setup', self.directory, *self.options]
+        else:
+            yield ['meson', 'configure', self.directory, *self.options]
+        yield ['ninja', '-C', self.directory, '--quiet']
+
+
+GCC = Build('build', 'gcc')
+CLANG = Build('build-clang', 'clang')
+ASAN = Build('build-asan', 'gcc', '-Db_sanitize=address,undefined')
+TSAN = Build('build-tsan', 'gcc', '-Db_sanitize=thread')
+
+
+class Suite:
+    """A program that prints TAP."""
+
+    def __init__(self, name, command, timeout_s, env=None):
+        self.name = name
+        self.command = command
+        self.timeout_s = timeout_s
+        self.env = env or {}
+
+
+def unit_suites(label, build, timeout_s):
+    tests = os.path.join(ROOT, build.directory, 'tests')
+    yield Suite(f'unit{label}', [f'{tests}/unit/unit-tests'], timeout_s,
+                SANITIZERS)
+    yield Suite(f'store-sqlite{label}', [f'{tests}/store/store-suite',
+                                         'sqlite'], timeout_s, SANITIZERS)
+
+
+def e2e_suites(label, build, names, scale, timeout_s):
+    env = {'TALLYD': f'{build.directory}/tallyd', 'E2E_SCALE': scale,
+           **SANITIZERS}
+    for name in names:
+        python = name.startswith('python')
+        program = f'tests/e2e/{name}.{"py" if python else "mjs"}'
+        yield Suite(f'{name}{label}',
+                    [PYTHON if python else 'node', program], timeout_s, env)
+
+
+def plan(thorough):
+    """Builds and suites, in the order in which they run."""
+    yield GCC
+    yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
+    yield from unit_suites('', GCC, 120)
+    yield from e2e_suites('', GCC, E2E, '1', 180)
+    yield CLANG
+    yield from unit_suites('-clang', CLANG, 120)
+    yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
+    scale, names = SANITIZED_SCALE, E2E_THREADS
+    if thorough:
+        scale, names = '1', E2E
+    yield ASAN
+    yield from unit_suites('-asan', ASAN, 300)
+    yield from e2e_suites('-asan', ASAN, E2E, scale, 600)
+    yield TSAN
+    yield from unit_suites('-tsan', TSAN, 300)
+    yield from e2e_suites('-tsan', TSAN, names, scale, 600)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def run_logged(command, log_path, timeout_s, env):
+    """Exit status, or None when the time was up; its group is killed."""
+    with open(log_path, 'ab') as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT, env={**os.environ, **env},
+            start_new_session=True)
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+
+
+class Counts:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        text = f'{self.passed} passed, {self.failed} failed'
+        return f'{text}, {self.skipped} skipped' if self.skipped else text
+
+
+def count_tap(log_path, status):
+    """The cases of a log, and a sentence when it is not a whole run."""
+    counts, planned = Counts(), None
+    with open(log_path, encoding='utf-8', errors='replace') as log:
+        for line in log:
+            case = re.match(r'(not )?ok \d+', line)
+            bounds = re.match(r'1\.\.(\d+)\s*$', line)
+            if bounds:
+                planned = int(bounds[1])
+            elif line.startswith('# SKIPPED: '):
+                # libcheck has no word for it: the case will say "ok".
+                counts.skipped += 1
+                counts.passed -= 1
+            elif case and re.search(r'# SKIP', line, re.IGNORECASE):
+                counts.skipped += 1
+            elif case and case[1]:
+                counts.failed += 1
+            elif case:
+                counts.passed += 1
+    seen = counts.passed + counts.failed + counts.skipped
+    fault = None
+    if status is None:
+        fault = 'it took too long'
+    elif planned is None or planned != seen or seen == 0:
+        fault = f'{seen} cases of {planned or "no plan"}'
+    elif status != 0 and counts.failed == 0:
+        fault = f'exit status {status}'
+    if fault:
+        counts.failed += 1
+    return counts, fault
+
+
+def show(log_path):
+    with open(log_path, encoding='utf-8', errors='replace') as log:
+        for line in log:
+            if not line.startswith('ok '):
+                print('    ' + line.rstrip()[:400])
+
+
+def run_suite(suite):
+    log_path = os.path.join(LOGS, suite.name + '.tap')
+    if os.path.exists(log_path):
+        os.remove(log_path)
+    begun = time.monotonic()
+    try:
+        status = run_logged(suite.command, log_path, suite.timeout_s,
+                            suite.env)
+    except OSError as error:
+        with open(log_path, 'w', encoding='utf-8') as log:
+            log.write(f'{error}\n')
+        status = -1
+    counts, fault = count_tap(log_path, status)
+    took = time.monotonic() - begun
+    say(f'{suite.name}: {counts} ({took:.1f} s)'
+        + (f' — {fault}' if fault else ''))
+    if counts.failed:
+        show(log_path)
+    return counts
+
+
+def run_build(build):
+    """A build counts as one case: it compiles without a warning."""
+    log_path = os.path.join(LOGS, build.directory + '.log')
+    counts = Counts()
+    begun = time.monotonic()
+    for command in build.commands():
+        if run_logged(command, log_path, 600, {'CC': build.compiler}) != 0:
+            counts.failed = 1
+            say(f'{build.directory}: does not build')
+            show(log_path)
+            return counts
+    counts.passed = 1
+    say(f'{build.directory}: built with {build.compiler}'
+        f' ({time.monotonic() - begun:.1f} s)')
+    return counts
+
+
+def install_npm_packages():
+    """Once, and again when the list of packages has changed."""
+    lock = os.path.join(ROOT, 'tests/e2e/package-lock.json')
+    done = os.path.join(ROOT, 'tests/e2e/node_modules/.package-lock.json')
+    if os.path.exists(done) and os.path.getmtime(done) >= os.path.getmtime(
+            lock):
+        return
+    subprocess.run(['npm', 'ci', '--no-audit', '--no-fund', '--silent'],
+                   cwd=os.path.join(ROOT, 'tests/e2e'), check=True)
+
+
+def wanted(item, names):
+    return not names or isinstance(item, Build) or any(
+        item.name.startswith(name) for name in names)
+
+
+def main():
+    arguments = sys.argv[1:]
+    thorough = '--thorough' in arguments
+    names = [name for name in arguments if not name.startswith('-')]
+    items = [item for item in plan(thorough) if wanted(item, names)]
+    # A build whose suites are not wanted is not wanted either.
+    items = [item for at, item in enumerate(items)
+             if not names or isinstance(item, Suite)
+             or isinstance(items[min(at + 1, len(items) - 1)], Suite)]
+    if '--list' in arguments:
+        for item in items:
+            if isinstance(item, Suite):
+                say(item.name)
+        return 0
+    shutil.rmtree(LOGS, ignore_errors=True)
+    os.makedirs(LOGS)
+    install_npm_packages()
+    total = Counts()
+    for item in items:
+        total.add(run_build(item) if isinstance(item, Build)
+                  else run_suite(item))
+    say(str(total))
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
