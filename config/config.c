@@ -201,6 +201,15 @@ static const struct variable variables[] = {
 	{"LISTENER_WRITE_TIMEOUT", "30", parse_number,
 		FIELD(listener_write_timeout_s), 1, 3600},
 	{"DRAIN_TIMEOUT", "30", parse_number, FIELD(drain_timeout_s), 1, 3600},
+	/* data-sync's keepalive. */
+	{"KEEPALIVE_TIME", "10", parse_number, FIELD(keepalive_time_s), 1,
+		86400},
+	{"KEEPALIVE_TIMEOUT", "5", parse_number, FIELD(keepalive_timeout_s), 1,
+		3600},
+	{"KEEPALIVE_MIN_TIME", "5", parse_number, FIELD(keepalive_min_time_s),
+		0, 3600},
+	{"MAX_CONNECTION_AGE", "0", parse_number, FIELD(max_connection_age_s),
+		0, 31536000},
 	{"LIST_OVERLAP", "on", parse_switch, FIELD(list_overlap), 0, 0},
 };
 

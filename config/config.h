@@ -43,6 +43,10 @@ struct config {
 	uint32_t max_connections;	     /* MAX_CONNECTIONS */
 	uint32_t listener_write_timeout_s;   /* LISTENER_WRITE_TIMEOUT */
 	uint32_t drain_timeout_s;	     /* DRAIN_TIMEOUT */
+	uint32_t keepalive_time_s;	     /* KEEPALIVE_TIME */
+	uint32_t keepalive_timeout_s;	     /* KEEPALIVE_TIMEOUT */
+	uint32_t keepalive_min_time_s;	     /* KEEPALIVE_MIN_TIME */
+	uint32_t max_connection_age_s;	     /* MAX_CONNECTION_AGE; 0: none */
 	bool list_overlap;		     /* LIST_OVERLAP */
 };
 

@@ -19,11 +19,17 @@
 #include "net/listener.h"
 #include "store/store.h"
 
+/* One listening port. */
+struct door {
+	struct server *server;	   /* ref */
+	struct listener *listener; /* own */
+};
+
 struct server {
 	const struct config *config; /* ref */
 	struct store *store;	     /* own */
 	struct loop *loop;	     /* own */
-	struct listener *listener;   /* own */
+	struct door doors[PORTS];
 	struct crl_fetch *crl_fetch; /* own; NULL without CRL_URL */
 	struct shard **shards;	     /* own, each and all */
 	size_t n_shards;
@@ -38,7 +44,8 @@ struct server {
 
 static void on_accept(int fd, void *ctx)
 {
-	struct server *s = ctx;
+	const struct door *door = ctx;
+	struct server *s = door->server;
 	struct shard *best = s->shards[0];
 	size_t total = 0, i, n;
 
@@ -54,7 +61,7 @@ static void on_accept(int fd, void *ctx)
 		close(fd);
 		return;
 	}
-	shard_accept(best, fd);
+	shard_accept(best, (enum port)(door - s->doors), fd);
 }
 
 /* Each connection is a descriptor; the hard limit is what the operator
@@ -71,6 +78,14 @@ static void raise_descriptor_limit(void)
 }
 
 /* ---- the end ---- */
+
+static void close_doors(struct server *s)
+{
+	size_t port;
+
+	for (port = 0; port < PORTS; port++)
+		listener_free(&s->doors[port].listener);
+}
 
 static void on_shard_drained(void *ctx)
 {
@@ -95,7 +110,7 @@ static void drain(struct server *s)
 	log_info(NULL, "drain.started",
 		F_U64("timeout_s", s->config->drain_timeout_s));
 	s->draining = true;
-	listener_free(&s->listener);
+	close_doors(s);
 	if (timer_set(&s->drain_timer, s->loop,
 		    loop_now_ns(s->loop) +
 			    s->config->drain_timeout_s * NS_PER_S) < 0)
@@ -178,15 +193,36 @@ static int start_shards(struct server *s, struct errmsg *reterr)
 	return 0;
 }
 
+static int open_doors(struct server *s, struct errmsg *reterr)
+{
+	const struct config_address *addresses[PORTS] = {
+		[PORT_NATIVE] = &s->config->grpc_address,
+		[PORT_WEB] = &s->config->web_address,
+	};
+	struct door *door;
+	size_t port;
+	int r = 0;
+
+	for (port = 0; port < PORTS && r == 0; port++) {
+		door = &s->doors[port];
+		door->server = s;
+		r = listener_new(s->loop, addresses[port], on_accept, door,
+			&door->listener, reterr);
+	}
+	return r;
+}
+
 /* Clients' tests wait for this line, whatever the log level. */
 static void say_listening(const struct server *s)
 {
-	char name[LISTENER_NAME_MAX], line[LISTENER_NAME_MAX + 32];
+	char name[LISTENER_NAME_MAX], web[LISTENER_NAME_MAX];
+	char line[LISTENER_NAME_MAX + 32];
 
-	listener_name(s->listener, name);
+	listener_name(s->doors[PORT_NATIVE].listener, name);
+	listener_name(s->doors[PORT_WEB].listener, web);
 	(void)snprintf(line, sizeof(line), "Server listening at %s", name);
 	log_emit(LOG_INFO, NULL, line,
-		(const struct log_field[]){
+		(const struct log_field[]){F_STR("web", web),
 			F_U64("shards", s->n_shards), {.key = NULL}});
 }
 
@@ -207,8 +243,7 @@ static int start(struct server *s, struct errmsg *reterr)
 		r = crl_fetch_start(
 			s->config, on_crl, s, &s->crl_fetch, reterr);
 	if (r == 0)
-		r = listener_new(s->loop, &s->config->grpc_address, on_accept,
-			s, &s->listener, reterr);
+		r = open_doors(s, reterr);
 	if (r < 0)
 		return r;
 	s->janitor.on_due = on_janitor;
@@ -223,7 +258,7 @@ static void stop(struct server *s)
 {
 	size_t i;
 
-	listener_free(&s->listener);
+	close_doors(s);
 	crl_fetch_stop(&s->crl_fetch);
 	for (i = 0; i < s->n_shards; i++)
 		shard_stop(s->shards[i]);

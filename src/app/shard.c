@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/limits.h"
-#include "http/h2_conn.h"
+#include "http/conn.h"
 #include "loop/loop.h"
 #include "loop/thread.h"
 #include "rpc/server.h"
@@ -17,12 +17,21 @@
 /* How long a stopping shard waits at a time for the store's last answers. */
 #define STOP_TURN_MS 100
 
+/* How often a shard looks whether the store can be used, for who asks about
+ * our health: load balancers ask every few seconds. */
+#define HEALTH_NS (1 * NS_PER_S)
+
 struct shard {
-	struct loop *loop;     /* own */
+	struct loop *loop;   /* own */
+	struct store *store; /* ref */
+	struct timer health;
 	struct syncer *syncer; /* own */
 	const struct rpc_service *services[1];
 	struct rpc_server rpc;
-	struct h2_host host;
+	struct conn_options conn_options;
+	struct stream_scratch scratch;
+	struct conn_host ports[PORTS];
+	int64_t drain_spread_ns;
 	pthread_t thread;
 	unsigned number;
 
@@ -42,6 +51,7 @@ struct shard {
 struct accept_message {
 	struct message message;
 	struct shard *shard;
+	enum port port;
 	int fd;
 };
 
@@ -50,11 +60,11 @@ static void deliver_accept(struct message *msg)
 	struct accept_message *m =
 		CONTAINER_OF(msg, struct accept_message, message);
 
-	h2_host_accept(&m->shard->host, m->fd);
+	conn_host_accept(&m->shard->ports[m->port], m->fd);
 	mem_free(m);
 }
 
-void shard_accept(struct shard *s, int fd)
+void shard_accept(struct shard *s, enum port port, int fd)
 {
 	struct accept_message *m = mem_zalloc(sizeof(*m));
 
@@ -64,6 +74,7 @@ void shard_accept(struct shard *s, int fd)
 	}
 	m->message.deliver = deliver_accept;
 	m->shard = s;
+	m->port = port;
 	m->fd = fd;
 	atomic_fetch_add(&s->n_conns, 1);
 	mailbox_post(loop_mailbox(s->loop), &m->message);
@@ -103,6 +114,25 @@ void shard_set_crl(struct shard *s, struct crl *crl)
 	mailbox_post(loop_mailbox(s->loop), &m->message);
 }
 
+/* ---- health ---- */
+
+static void look_at_health(struct shard *s)
+{
+	s->rpc.serving = !s->draining && store_usable(s->store);
+}
+
+static void on_health(struct timer *t)
+{
+	struct shard *s = CONTAINER_OF(t, struct shard, health);
+
+	look_at_health(s);
+	if (timer_set(t, s->loop, loop_now_ns(s->loop) + HEALTH_NS) < 0)
+		log_error(
+			NULL, "health.not_watched", F_U64("shard", s->number));
+}
+
+/* ---- drain ---- */
+
 static void tell_if_drained(struct shard *s)
 {
 	if (s->draining && atomic_load(&s->n_conns) == 0)
@@ -112,10 +142,12 @@ static void tell_if_drained(struct shard *s)
 static void deliver_drain(struct message *msg)
 {
 	struct shard *s = CONTAINER_OF(msg, struct shard, drain_message);
+	size_t port;
 
 	s->draining = true;
-	syncer_drain(s->syncer);
-	h2_host_drain(&s->host);
+	look_at_health(s);
+	for (port = 0; port < PORTS; port++)
+		conn_host_drain(&s->ports[port], s->drain_spread_ns);
 	tell_if_drained(s);
 }
 
@@ -145,6 +177,15 @@ static void wait_for_store(struct shard *s)
 	}
 }
 
+static void release_connections(struct shard *s)
+{
+	size_t port;
+
+	for (port = 0; port < PORTS; port++)
+		conn_host_release(&s->ports[port]);
+	stream_scratch_release(&s->scratch);
+}
+
 static void *shard_main(void *arg)
 {
 	struct shard *s = arg;
@@ -152,7 +193,8 @@ static void *shard_main(void *arg)
 	if (loop_run(s->loop) < 0)
 		log_error(NULL, "shard.loop_failed", F_U64("shard", s->number));
 	s->draining = false;
-	h2_host_release(&s->host);
+	timer_clear(&s->health);
+	release_connections(s);
 	wait_for_store(s);
 	/* What ended above is told to its hooks at the end of a turn. */
 	if (loop_turn(s->loop, 0) < 0)
@@ -160,28 +202,52 @@ static void *shard_main(void *arg)
 	return NULL;
 }
 
+static int64_t seconds(uint32_t s)
+{
+	return (int64_t)s * NS_PER_S;
+}
+
+static void set_up_host(struct shard *s, struct conn_host *host,
+	enum conn_protocols protocols,
+	void (*on_request)(void *server, struct exchange *x))
+{
+	*host = (struct conn_host){
+		.loop = s->loop,
+		.protocols = protocols,
+		.server = {.on_request = on_request, .ctx = &s->rpc},
+		.options = &s->conn_options,
+		.on_conn_closed = on_conn_closed,
+		.ctx = s,
+		.scratch = &s->scratch,
+	};
+	conn_host_init(host);
+}
+
 static void set_up(struct shard *s, const struct config *config)
 {
-	int64_t write_timeout_ns =
-		(int64_t)config->listener_write_timeout_s * NS_PER_S;
-
 	s->services[0] = syncer_service(s->syncer);
 	s->rpc = (struct rpc_server){
 		.loop = s->loop,
 		.services = s->services,
 		.n_services = ARRAY_LEN(s->services),
 		.message_max = REQUEST_MESSAGE_MAX,
-		.stall_timeout_ns = write_timeout_ns,
+		.stall_timeout_ns = seconds(config->listener_write_timeout_s),
 	};
-	s->host = (struct h2_host){
-		.loop = s->loop,
-		.server = {.on_request = grpc_on_request, .ctx = &s->rpc},
-		.options = {.max_streams = config->max_streams},
-		.write_timeout_ns = write_timeout_ns,
-		.on_conn_closed = on_conn_closed,
-		.ctx = s,
+	s->conn_options = (struct conn_options){
+		.h2 = {.max_streams = config->max_streams,
+			.ping_min_ns = seconds(config->keepalive_min_time_s)},
+		.write_timeout_ns = seconds(config->listener_write_timeout_s),
+		.keepalive_ns = seconds(config->keepalive_time_s),
+		.keepalive_timeout_ns = seconds(config->keepalive_timeout_s),
+		.max_age_ns = seconds(config->max_connection_age_s),
 	};
-	h2_host_init(&s->host);
+	/* The other half is for calls to end in. */
+	s->drain_spread_ns = seconds(config->drain_timeout_s) / 2;
+	stream_scratch_init(&s->scratch);
+	s->health.on_due = on_health;
+	on_health(&s->health);
+	set_up_host(s, &s->ports[PORT_NATIVE], CONN_H2, grpc_on_request);
+	set_up_host(s, &s->ports[PORT_WEB], CONN_H1_H2, web_on_request);
 }
 
 void shard_free(struct shard **shard)
@@ -211,6 +277,7 @@ int shard_start(unsigned number, const struct config *config,
 	if (!s)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
 	s->number = number;
+	s->store = store;
 	s->on_drained = on_drained;
 	s->ctx = ctx;
 	s->drain_message.deliver = deliver_drain;
@@ -224,7 +291,7 @@ int shard_start(unsigned number, const struct config *config,
 	(void)snprintf(name, sizeof(name), "shard-%u", number);
 	r = thread_start(&s->thread, name, shard_main, s);
 	if (r < 0) {
-		h2_host_release(&s->host);
+		release_connections(s);
 		return errmsg_set(reterr, r, "cannot start a thread");
 	}
 	*ret_shard = TAKE_PTR(s);

@@ -17,6 +17,12 @@
 
 struct shard;
 
+enum port {
+	PORT_NATIVE, /* gRPC over HTTP/2 */
+	PORT_WEB,    /* gRPC-Web, over HTTP/1.1 or HTTP/2 */
+	PORTS,
+};
+
 /* Called on the shard's thread when a drain has closed its last connection. */
 typedef void (*shard_drained_fn)(void *ctx);
 
@@ -35,7 +41,7 @@ void shard_stop(struct shard *s);
 void shard_free(struct shard **shard);
 
 /* Hands over an accepted socket; closed when there is no memory. */
-void shard_accept(struct shard *s, int fd);
+void shard_accept(struct shard *s, enum port port, int fd);
 
 /* Connections it has, those on their way to it included. */
 size_t shard_connections(const struct shard *s);

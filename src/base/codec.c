@@ -176,3 +176,24 @@ bool utf8_valid(struct slice text)
 	}
 	return true;
 }
+
+void base64_encode(struct slice bytes, char *out)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				     "abcdefghijklmnopqrstuvwxyz0123456789+/";
+	uint32_t group;
+	size_t at, n;
+
+	for (at = 0; at < bytes.len; at += 3, out += 4) {
+		n = MIN(bytes.len - at, (size_t)3);
+		group = (uint32_t)bytes.ptr[at] << 16;
+		if (n > 1)
+			group |= (uint32_t)bytes.ptr[at + 1] << 8;
+		if (n > 2)
+			group |= bytes.ptr[at + 2];
+		out[0] = digits[group >> 18];
+		out[1] = digits[group >> 12 & 63];
+		out[2] = n > 1 ? digits[group >> 6 & 63] : '=';
+		out[3] = n > 2 ? digits[group & 63] : '=';
+	}
+}

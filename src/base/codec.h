@@ -27,6 +27,12 @@ MUSTCHECK int hex_decode(struct slice text, uint8_t *out);
 MUSTCHECK int base64_decode(
 	struct slice text, uint8_t *out, size_t *ret_len, size_t *ret_error_at);
 
+/* Characters that `len` bytes encode to, padding included. */
+#define BASE64_ENCODED_LEN(len) (((len) + 2) / 3 * 4)
+
+/* Writes BASE64_ENCODED_LEN(bytes.len) characters to `out`, no NUL. */
+void base64_encode(struct slice bytes, char *out);
+
 /* Whether the bytes are well-formed UTF-8 (RFC 3629: no surrogates, no
  * overlong forms, nothing above U+10FFFF). */
 bool utf8_valid(struct slice text);

@@ -35,12 +35,16 @@ struct reply_header {
 };
 
 struct exchange_handler {
-	/* A piece of the request's body, borrowed for the call. */
+	/* A piece of the request's body, borrowed for the call. Sets x->held.
+	 */
 	void (*on_body)(struct exchange *x, struct slice bytes);
 	/* The request is complete. Not called if on_request saw it so. */
 	void (*on_body_end)(struct exchange *x);
 	/* All that was given to exchange_send() has left for the socket. */
 	void (*on_sent)(struct exchange *x);
+	/* The connection drains: what would go on for long should end soon.
+	 * NULL: nothing of the kind. */
+	void (*on_drain)(struct exchange *x);
 	/* Over: replied in full, cancelled, or the connection went away. The
 	 * handler may move the arena out. */
 	void (*on_closed)(struct exchange *x);
@@ -67,6 +71,7 @@ struct exchange {
 	const struct log_ctx *log; /* ref; the connection's */
 	size_t reply_header_max;   /* bytes the peer takes, 0: unknown */
 	bool body_ended;
+	size_t held;   /* bytes of the body the handler keeps; it says so */
 	size_t unsent; /* body bytes given to exchange_send(), not yet gone */
 };
 
@@ -89,14 +94,16 @@ MUSTCHECK static inline int exchange_respond(struct exchange *x,
 }
 
 /* Queues body bytes behind those queued before and takes them over: `bytes`
- * is empty afterwards. Returns: 0, ERR_NOMEM, ERR_LIMIT (the connection holds
- * too much that its peer does not read); then `bytes` is as it was. */
+ * is empty afterwards. Over HTTP/1.1 each call is one chunk. Returns: 0,
+ * ERR_NOMEM, ERR_LIMIT (the connection holds too much that its peer does not
+ * read); then `bytes` is as it was. */
 MUSTCHECK static inline int exchange_send(struct exchange *x, struct buf *bytes)
 {
 	return x->codec->send(x, bytes);
 }
 
-/* Ends the reply with trailers behind the body. Returns: 0, ERR_NOMEM. */
+/* Ends the reply, with trailers (over HTTP/1.1: none) behind the body.
+ * Returns: 0, ERR_NOMEM. */
 MUSTCHECK static inline int exchange_finish(struct exchange *x,
 	const struct reply_header *trailers, size_t n_trailers)
 {

@@ -29,7 +29,8 @@ bool h2_guard_reset(struct h2_guard *g, int64_t now_ns)
 
 bool h2_guard_ping(struct h2_guard *g, int64_t now_ns)
 {
-	bool close = g->ping_ns != 0 && now_ns - g->ping_ns < H2_PING_MIN_NS;
+	int64_t min_ns = g->ping_min_ns - H2_PING_FORGIVEN(g->ping_min_ns);
+	bool close = g->ping_ns != 0 && now_ns - g->ping_ns < min_ns;
 
 	g->ping_ns = now_ns;
 	return close && ++g->ping_strikes > H2_PING_STRIKES_MAX;

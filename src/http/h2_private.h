@@ -10,23 +10,24 @@
 #include "http/h2_session.h"
 
 struct h2_session {
+	struct session session;
 	nghttp2_session *ng;		      /* own */
 	const struct h2_options *options;     /* ref */
 	const struct exchange_server *server; /* ref */
 	const struct log_ctx *log;	      /* ref */
-	h2_output_fn on_output;
+	session_output_fn on_output;
 	void *ctx; /* on_output's */
 
 	struct list streams; /* of struct h2_stream, own */
-	size_t n_streams;
 	struct buf *filling; /* borrow(while h2_session_fill runs) */
 	bool settings_patched;
-	bool greeted;
+	bool draining;
+	const char *drain_reason; /* ref; static */
 	bool ended; /* GOAWAY with an error went out: no more is owed */
 
 	struct h2_guard guard;
 	int64_t now_ns;
-	size_t request_bytes; /* of all exchanges not yet complete */
+	size_t request_bytes; /* of all exchanges, held by their handlers */
 	size_t reply_bytes;   /* of all exchanges, not yet sent */
 };
 
@@ -39,8 +40,8 @@ struct h2_stream {
 	struct header **last_header; /* where the next one is linked */
 	size_t header_bytes;
 	size_t n_headers;
-	size_t request_bytes;
-	bool handed_over; /* on_request has run */
+	size_t request_bytes; /* of the session's, this one's */
+	bool handed_over;     /* on_request has run */
 
 	struct buf out;		       /* body bytes not yet sent */
 	struct reply_header *trailers; /* in the arena; NULL: none yet */

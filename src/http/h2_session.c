@@ -73,7 +73,7 @@ static int on_begin_headers(
 	if (frame->hd.type != NGHTTP2_HEADERS ||
 		frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0; /* trailers: taken, not looked at */
-	if (s->n_streams >= s->options->max_streams) {
+	if (s->session.n_exchanges >= s->options->max_streams) {
 		refuse(s, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
 		return 0;
 	}
@@ -139,24 +139,22 @@ static int on_invalid_header(nghttp2_session *ng UNUSED,
 	return 0;
 }
 
-static void end_body(struct h2_stream *st)
+static void tell_of_drain(struct h2_stream *st)
 {
-	struct h2_session *s = st->session;
-
-	st->x.body_ended = true;
-	s->request_bytes -= st->request_bytes;
-	st->request_bytes = 0;
+	if (st->handed_over && st->x.handler->on_drain)
+		st->x.handler->on_drain(&st->x);
 }
 
 static void on_request_headers(struct h2_stream *st, bool end)
 {
 	struct h2_session *s = st->session;
 
-	if (end)
-		end_body(st);
+	st->x.body_ended = end;
 	s->server->on_request(s->server->ctx, &st->x);
 	if (st->x.handler) {
 		st->handed_over = true;
+		if (s->draining)
+			tell_of_drain(st);
 		return;
 	}
 	/* Nobody could take it, for want of memory. */
@@ -173,6 +171,15 @@ static void on_data_frame(struct h2_session *s, const nghttp2_frame *frame)
 		give_up_on_peer(s, "empty DATA frames");
 }
 
+/* Its handler has more or less of the request in hand than before. */
+static void count_request_bytes(struct h2_stream *st)
+{
+	struct h2_session *s = st->session;
+
+	s->request_bytes += st->x.held - st->request_bytes;
+	st->request_bytes = st->x.held;
+}
+
 static int on_frame_recv(
 	nghttp2_session *ng UNUSED, const nghttp2_frame *frame, void *ctx)
 {
@@ -181,7 +188,7 @@ static int on_frame_recv(
 	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 
 	switch (frame->hd.type) {
-	case NGHTTP2_SETTINGS: s->greeted = true; return 0;
+	case NGHTTP2_SETTINGS: s->session.patience_ns = 0; return 0;
 	case NGHTTP2_PING:
 		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK) &&
 			h2_guard_ping(&s->guard, s->now_ns))
@@ -197,8 +204,9 @@ static int on_frame_recv(
 	if (!st->handed_over) {
 		on_request_headers(st, end);
 	} else if (end && !st->x.body_ended) {
-		end_body(st);
+		st->x.body_ended = true;
 		st->x.handler->on_body_end(&st->x);
+		count_request_bytes(st);
 	}
 	return 0;
 }
@@ -211,13 +219,10 @@ static int on_data_chunk(nghttp2_session *ng UNUSED, uint8_t flags UNUSED,
 
 	if (!st)
 		return 0;
-	st->request_bytes += len;
-	s->request_bytes += len;
-	if (s->request_bytes > H2_REQUEST_BYTES_MAX) {
-		h2_stream_reset(st, NGHTTP2_ENHANCE_YOUR_CALM);
-		return 0;
-	}
 	st->x.handler->on_body(&st->x, slice_of(bytes, len));
+	count_request_bytes(st);
+	if (s->request_bytes > H2_REQUEST_BYTES_MAX)
+		h2_stream_reset(st, NGHTTP2_ENHANCE_YOUR_CALM);
 	return 0;
 }
 
@@ -255,7 +260,10 @@ static int on_frame_send(
 		stop_request(s, frame);
 		h2_guard_sent(&s->guard);
 		break;
-	case NGHTTP2_DATA: h2_guard_sent(&s->guard); break;
+	case NGHTTP2_DATA:
+		stop_request(s, frame);
+		h2_guard_sent(&s->guard);
+		break;
 	case NGHTTP2_RST_STREAM:
 		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
 			frame->rst_stream.error_code !=
@@ -347,47 +355,26 @@ static int submit_settings(struct h2_session *s)
 	return 0;
 }
 
-int h2_session_new(const struct h2_options *options,
-	const struct exchange_server *server, const struct log_ctx *log,
-	h2_output_fn on_output, void *ctx, struct h2_session **ret_session)
+static struct h2_session *h2_of(struct session *session)
 {
-	CLEANUP(h2_session_free)
-	struct h2_session *s = mem_zalloc(sizeof(*s));
-	int r;
-
-	if (!s)
-		return ERR_NOMEM;
-	s->options = options;
-	s->server = server;
-	s->log = log;
-	s->on_output = on_output;
-	s->ctx = ctx;
-	list_init(&s->streams);
-	r = make_ng(s);
-	if (r == 0)
-		r = submit_settings(s);
-	if (r < 0)
-		return r;
-	*ret_session = TAKE_PTR(s);
-	return 0;
+	return CONTAINER_OF(session, struct h2_session, session);
 }
 
-void h2_session_free(struct h2_session **session)
+static void h2_free(struct session *session)
 {
-	struct h2_session *s = *session;
+	struct h2_session *s = h2_of(session);
 
-	if (!s)
-		return;
 	while (!list_empty(&s->streams))
 		h2_stream_close(
 			CONTAINER_OF(s->streams.next, struct h2_stream, node));
 	nghttp2_session_del(s->ng);
 	mem_free(s);
-	*session = NULL;
 }
 
-int h2_session_receive(struct h2_session *s, struct slice bytes, int64_t now_ns)
+static int h2_receive(
+	struct session *session, struct slice bytes, int64_t now_ns)
 {
+	struct h2_session *s = h2_of(session);
 	ssize_t n;
 
 	s->now_ns = now_ns;
@@ -420,13 +407,15 @@ static void patch_settings(struct h2_session *s, uint8_t *frame, size_t len)
  * DATA does not come that way. */
 #define FRAME_MAX (16384 + FRAME_HEADER_LEN)
 
-int h2_session_fill(struct h2_session *s, struct buf *out)
+static int h2_fill(struct session *session, struct buf *out, int64_t now_ns)
 {
+	struct h2_session *s = h2_of(session);
 	const uint8_t *frame;
 	uint8_t *room;
 	ssize_t n;
 	int r = 0;
 
+	s->now_ns = now_ns;
 	s->filling = out;
 	while (out->cap - buf_len(out) >= FRAME_MAX) {
 		n = nghttp2_session_mem_send(s->ng, &frame);
@@ -446,46 +435,94 @@ int h2_session_fill(struct h2_session *s, struct buf *out)
 	return r;
 }
 
-bool h2_session_done(const struct h2_session *s)
+static bool h2_done(const struct session *session)
 {
+	const struct h2_session *s =
+		CONTAINER_OF(session, struct h2_session, session);
+
 	if (nghttp2_session_want_write(s->ng))
 		return false;
 	return s->ended || !nghttp2_session_want_read(s->ng);
 }
 
-bool h2_session_greeted(const struct h2_session *s)
+static int h2_ping(struct session *session)
 {
-	return s->greeted;
-}
+	struct h2_session *s = h2_of(session);
 
-size_t h2_session_streams(const struct h2_session *s)
-{
-	return s->n_streams;
-}
-
-int h2_session_ping(struct h2_session *s)
-{
 	if (nghttp2_submit_ping(s->ng, NGHTTP2_FLAG_NONE, NULL) != 0)
 		return ERR_NOMEM;
 	s->on_output(s->ctx);
 	return 0;
 }
 
-int h2_session_drain_begin(struct h2_session *s)
+static int h2_drain_begin(struct session *session, const char *reason)
 {
+	struct h2_session *s = h2_of(session);
+	struct list *node, *save;
+	struct h2_stream *st;
+
+	s->draining = true;
+	s->drain_reason = reason;
 	if (nghttp2_submit_shutdown_notice(s->ng) != 0)
+		return ERR_NOMEM;
+	list_for_each_safe (node, save, &s->streams) {
+		st = CONTAINER_OF(node, struct h2_stream, node);
+		tell_of_drain(st);
+	}
+	s->on_output(s->ctx);
+	return 0;
+}
+
+static int h2_drain_end(struct session *session)
+{
+	struct h2_session *s = h2_of(session);
+	int32_t last = nghttp2_session_get_last_proc_stream_id(s->ng);
+
+	if (nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, last,
+		    NGHTTP2_NO_ERROR, (const uint8_t *)s->drain_reason,
+		    strlen(s->drain_reason)) != 0)
 		return ERR_NOMEM;
 	s->on_output(s->ctx);
 	return 0;
 }
 
-int h2_session_drain_end(struct h2_session *s)
-{
-	int32_t last = nghttp2_session_get_last_proc_stream_id(s->ng);
+static const struct session_ops h2_ops = {
+	.receive = h2_receive,
+	.fill = h2_fill,
+	.done = h2_done,
+	.ping = h2_ping,
+	.drain_begin = h2_drain_begin,
+	.drain_end = h2_drain_end,
+	.free = h2_free,
+};
 
-	if (nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, last,
-		    NGHTTP2_NO_ERROR, NULL, 0) != 0)
+int h2_session_new(const struct h2_options *options,
+	const struct exchange_server *server, const struct log_ctx *log,
+	session_output_fn on_output, void *ctx, int64_t now_ns,
+	struct session **ret_session)
+{
+	struct h2_session *s = mem_zalloc(sizeof(*s));
+	int r;
+
+	if (!s)
 		return ERR_NOMEM;
-	s->on_output(s->ctx);
+	s->session.ops = &h2_ops;
+	s->session.patience_ns = now_ns + H2_HANDSHAKE_NS;
+	s->options = options;
+	s->server = server;
+	s->log = log;
+	s->on_output = on_output;
+	s->ctx = ctx;
+	s->guard.ping_min_ns = options->ping_min_ns;
+	s->drain_reason = "";
+	list_init(&s->streams);
+	r = make_ng(s);
+	if (r == 0)
+		r = submit_settings(s);
+	if (r < 0) {
+		h2_free(&s->session);
+		return r;
+	}
+	*ret_session = &s->session;
 	return 0;
 }

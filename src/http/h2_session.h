@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* h2_session — the server side of one HTTP/2 connection, on nghttp2: bytes in,
- * exchanges out, bytes out. No sockets, no timers; time is told.
+ * exchanges out, bytes out.
  *
  * Bounds what a peer can make us hold or do, where nghttp2 does not: header
  * bytes and fields, request bytes in flight, reply bytes unread, empty frames,
  * resets provoked, PINGs (the counting is in h2_guard). A peer over a bound
  * loses the stream where that is enough and the connection (GOAWAY with
- * ENHANCE_YOUR_CALM) where it is not.
- *
- * Threads: one. Callbacks of exchanges run inside h2_session_receive(),
- * h2_session_fill() and h2_session_free(). */
+ * ENHANCE_YOUR_CALM) where it is not. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,6 +19,10 @@
 #include "base/log.h"
 #include "base/slice.h"
 #include "http/exchange.h"
+#include "http/session.h"
+
+/* A client says its preface at once; who does not is no client. */
+#define H2_HANDSHAKE_NS (10 * NS_PER_S)
 
 /* Request headers of one stream, RFC 9113 section 6.5.2 counting (name +
  * value + 32). An API key is a certificate in base64, some 2 KiB. Advertised.
@@ -43,45 +44,13 @@
 
 struct h2_options {
 	uint32_t max_streams; /* advertised; more are refused, one by one */
+	int64_t ping_min_ns;  /* see h2_guard.h */
 };
 
-struct h2_session;
-
-/* There is output: h2_session_fill() should run soon. */
-typedef void (*h2_output_fn)(void *ctx);
-
-/* `options`, `server` and `log` outlive the session.
+/* `options`, `server` and `log` outlive the session. A PING's answer shows by
+ * bytes arriving. Drain is RFC 9113 section 6.8's, in two steps.
  * Returns: 0, ERR_NOMEM. */
 MUSTCHECK int h2_session_new(const struct h2_options *options,
 	const struct exchange_server *server, const struct log_ctx *log,
-	h2_output_fn on_output, void *ctx, struct h2_session **ret_session);
-
-/* Closes every exchange. Not from within a callback. NULL inside is fine. */
-void h2_session_free(struct h2_session **session);
-
-/* Takes all bytes. Returns: 0, ERR_PROTO (close the connection, without
- * another word), ERR_NOMEM. */
-MUSTCHECK int h2_session_receive(
-	struct h2_session *s, struct slice bytes, int64_t now_ns);
-
-/* Appends frames to `out`, up to its ceiling. Returns: 0, ERR_NOMEM. */
-MUSTCHECK int h2_session_fill(struct h2_session *s, struct buf *out);
-
-/* Nothing more will come or go: the connection can be closed. */
-bool h2_session_done(const struct h2_session *s);
-
-/* The peer's SETTINGS have arrived. */
-bool h2_session_greeted(const struct h2_session *s);
-
-/* Exchanges under way. */
-size_t h2_session_streams(const struct h2_session *s);
-
-/* Sends a PING; whether it was answered shows by bytes arriving.
- * Returns: 0, ERR_NOMEM. */
-MUSTCHECK int h2_session_ping(struct h2_session *s);
-
-/* Drain, RFC 9113 section 6.8: first tells the peer to open no more streams,
- * taking those already under way to us; then, a round trip later, says which
- * was the last. Returns: 0, ERR_NOMEM. */
-MUSTCHECK int h2_session_drain_begin(struct h2_session *s);
-MUSTCHECK int h2_session_drain_end(struct h2_session *s);
+	session_output_fn on_output, void *ctx, int64_t now_ns,
+	struct session **ret_session);

@@ -33,7 +33,7 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 	arena_init(&st->x.arena, H2_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
 	buf_init(&st->out, H2_REPLY_BYTES_MAX);
 	list_append(&s->streams, &st->node);
-	s->n_streams++;
+	s->session.n_exchanges++;
 	return st;
 }
 
@@ -42,7 +42,7 @@ void h2_stream_close(struct h2_stream *st)
 	struct h2_session *s = st->session;
 
 	list_remove(&st->node);
-	s->n_streams--;
+	s->session.n_exchanges--;
 	s->request_bytes -= st->request_bytes;
 	s->reply_bytes -= buf_len(&st->out);
 	buf_release(&st->out);
@@ -107,7 +107,10 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *room UNUSED,
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
 	if (n < buf_len(&st->out) || !st->finishing)
 		return (ssize_t)n;
-	*flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	if (st->n_trailers == 0)
+		return (ssize_t)n;
+	*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 	if (nghttp2_submit_trailer(
 		    ng, id, nv, to_nv(st->trailers, st->n_trailers, nv)) != 0)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -203,7 +206,7 @@ static int h2_finish(struct exchange *x, const struct reply_header *trailers,
 
 	assert(n_trailers <= REPLY_HEADERS_MAX);
 	st->trailers = arena_alloc(&x->arena, n_trailers * sizeof(*trailers));
-	if (!st->trailers)
+	if (!st->trailers && n_trailers > 0)
 		return ERR_NOMEM;
 	for (i = 0; i < n_trailers; i++) {
 		value = arena_dup(&x->arena, trailers[i].value);

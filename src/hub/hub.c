@@ -118,17 +118,12 @@ static void merge(struct subscriber *s, const struct slice *client_id)
 	s->on_notice(s);
 }
 
-void hub_publish(struct hub *h, const struct user_id *user,
-	const struct slice *client_id)
+/* The user goes with its last subscriber, which may unsubscribe while it is
+ * told: the list is not looked at after that one. */
+static void tell_all(struct hub_user *u, const struct slice *client_id)
 {
-	struct hub_user *u = find_user(h, user);
-	struct list *node, *last, *next;
+	struct list *node, *last = u->subscribers.prev, *next;
 
-	if (!u)
-		return;
-	/* The user goes with its last subscriber, which may unsubscribe while
-	 * it is told: the list is not looked at after that one. */
-	last = u->subscribers.prev;
 	for (node = u->subscribers.next;; node = next) {
 		bool is_last = node == last;
 
@@ -139,41 +134,23 @@ void hub_publish(struct hub *h, const struct user_id *user,
 	}
 }
 
-struct visit {
-	void (*fn)(struct subscriber *s);
-};
-
-static void visit_user(struct map_entry *entry, void *ctx)
+void hub_publish(struct hub *h, const struct user_id *user,
+	const struct slice *client_id)
 {
-	struct hub_user *u = CONTAINER_OF(entry, struct hub_user, entry);
-	struct list *node, *last = u->subscribers.prev, *next;
-	const struct visit *visit = ctx;
+	struct hub_user *u = find_user(h, user);
 
-	for (node = u->subscribers.next;; node = next) {
-		bool is_last = node == last;
-
-		next = node->next;
-		visit->fn(CONTAINER_OF(node, struct subscriber, node));
-		if (is_last)
-			return;
-	}
+	if (u)
+		tell_all(u, client_id);
 }
 
-void hub_each(struct hub *h, void (*fn)(struct subscriber *s))
+static void nudge_user(struct map_entry *entry, void *ctx UNUSED)
 {
-	struct visit visit = {fn};
-
-	map_each(&h->users, visit_user, &visit);
-}
-
-static void nudge(struct subscriber *s)
-{
-	merge(s, NULL);
+	tell_all(CONTAINER_OF(entry, struct hub_user, entry), NULL);
 }
 
 void hub_nudge_all(struct hub *h)
 {
-	hub_each(h, nudge);
+	map_each(&h->users, nudge_user, NULL);
 }
 
 bool hub_take(struct subscriber *s, struct slice *ret_client_id)

@@ -55,9 +55,6 @@ void hub_publish(struct hub *h, const struct user_id *user,
 /* Tells every subscriber of every user to look: notices may be missing. */
 void hub_nudge_all(struct hub *h);
 
-/* Calls fn for every subscriber; fn may unsubscribe it. */
-void hub_each(struct hub *h, void (*fn)(struct subscriber *s));
-
 /* Empties the slot. Returns whether there was a notice, and if so its client
  * id: ptr is NULL for none; else valid until the slot fills again. */
 bool hub_take(struct subscriber *s, struct slice *ret_client_id);

@@ -79,6 +79,12 @@ static void run_over(struct deferred *d)
 	free_if_unheld(c);
 }
 
+static void tell_of_drain(struct call *c)
+{
+	if (c->hooks && c->hooks->on_drain && !call_is_over(c))
+		c->hooks->on_drain(c);
+}
+
 void call_set_hooks(struct call *c, const struct call_hooks *hooks, void *ctx)
 {
 	assert(!c->hooks);
@@ -86,6 +92,8 @@ void call_set_hooks(struct call *c, const struct call_hooks *hooks, void *ctx)
 	c->ctx = ctx;
 	if (call_is_over(c) && hooks->on_over)
 		loop_defer(c->server->loop, &c->over);
+	if (c->draining)
+		tell_of_drain(c);
 }
 
 void *call_ctx(const struct call *c)
@@ -289,6 +297,8 @@ ProtobufCMessage *call_decode(struct call *c,
 
 	/* All of it is in the arena now; a listener may live for days. */
 	message_reader_release(&c->request);
+	if (c->exchange)
+		c->exchange->held = 0;
 	switch (r) {
 	case 0: return message;
 	case ERR_PROTO:
@@ -400,6 +410,17 @@ static void fail_too_large(struct call *c)
 	call_fail(c, RPC_RESOURCE_EXHAUSTED, text);
 }
 
+static void fail_to_receive(struct call *c, int error)
+{
+	if (error == ERR_LIMIT)
+		fail_too_large(c);
+	else if (error == ERR_INVALID)
+		call_fail(c, RPC_INVALID_ARGUMENT,
+			"request body is not valid base64");
+	else
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+}
+
 static void on_body(struct exchange *x, struct slice bytes)
 {
 	struct call *c = x->ctx;
@@ -407,18 +428,24 @@ static void on_body(struct exchange *x, struct slice bytes)
 
 	if (c->state != CALL_RECEIVING)
 		return;
-	r = message_reader_take(&c->request, bytes);
-	if (r == ERR_LIMIT)
-		fail_too_large(c);
-	else if (r < 0)
-		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+	r = c->codec->receive(c, bytes);
+	x->held = buf_len(&c->request.body);
+	if (r < 0)
+		fail_to_receive(c, r);
 }
 
 static void on_body_end(struct exchange *x)
 {
 	struct call *c = x->ctx;
+	int r = 0;
 
-	if (c->state == CALL_RECEIVING)
+	if (c->state != CALL_RECEIVING)
+		return;
+	if (c->codec->receive_end)
+		r = c->codec->receive_end(c);
+	if (r < 0)
+		fail_to_receive(c, r);
+	else
 		start(c);
 }
 
@@ -429,6 +456,14 @@ static void on_sent(struct exchange *x)
 	timer_clear(&c->stalled);
 	if (c->hooks && c->hooks->on_sent && !call_is_over(c))
 		c->hooks->on_sent(c);
+}
+
+static void on_drain(struct exchange *x)
+{
+	struct call *c = x->ctx;
+
+	c->draining = true;
+	tell_of_drain(c);
 }
 
 static void on_closed(struct exchange *x)
@@ -447,6 +482,7 @@ static const struct exchange_handler call_handler = {
 	.on_body = on_body,
 	.on_body_end = on_body_end,
 	.on_sent = on_sent,
+	.on_drain = on_drain,
 	.on_closed = on_closed,
 };
 
@@ -477,6 +513,7 @@ struct call *call_new(struct rpc_server *server, struct exchange *x,
 		return NULL;
 	c->server = server;
 	c->codec = codec;
+	c->http_status = 200;
 	c->exchange = x;
 	c->state = CALL_RECEIVING;
 	c->log.parent = x->log;

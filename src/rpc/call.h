@@ -59,6 +59,9 @@ struct rpc_service {
 struct call_hooks {
 	/* Streaming: what was sent has left for the socket. */
 	void (*on_sent)(struct call *c);
+	/* The connection drains: what would go on for long should end. May run
+	 * inside call_set_hooks(). */
+	void (*on_drain)(struct call *c);
 	/* The call is over: status given, deadline passed, or peer gone. Runs
 	 * once, not inside a function the service called. */
 	void (*on_over)(struct call *c);

@@ -6,9 +6,15 @@
 #include "rpc/call.h"
 #include "rpc/message.h"
 #include "rpc/server.h"
+#include "rpc/web_text.h"
 
 /* How a call's reply is framed: gRPC, gRPC-Web. Each returns 0 or ERR_*. */
 struct call_codec {
+	/* A piece of the request's body, for c->request. Also ERR_LIMIT as
+	 * message_reader_take(), ERR_INVALID when it is no encoding. */
+	int (*receive)(struct call *c, struct slice bytes);
+	/* The body has ended; NULL when that says nothing more. */
+	int (*receive_end)(struct call *c);
 	/* Sends a framed message, after the reply's headers if it is the
 	 * first; takes it over. */
 	int (*send)(struct call *c, struct buf *message);
@@ -36,11 +42,13 @@ struct call {
 
 	enum call_state state;
 	unsigned holds;
-	bool request_gzip;	/* the peer compresses its messages */
-	bool reply_gzip;	/* and takes compressed ones */
-	bool reply_started;	/* headers are out */
-	bool unsent;		/* bytes given to the exchange wait there */
-	const char *reply_type; /* content-type of the reply */
+	bool request_gzip;  /* the peer compresses its messages */
+	bool reply_gzip;    /* and takes compressed ones */
+	bool reply_started; /* headers are out */
+	bool draining;
+	unsigned http_status;	  /* of a reply that is only a status */
+	const char *reply_type;	  /* content-type of the reply */
+	struct web_text web_text; /* gRPC-Web's, if the body is base64 */
 };
 
 /* The call for an exchange, in its arena, RECEIVING; sets the exchange's

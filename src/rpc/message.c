@@ -69,7 +69,7 @@ int message_begin(struct buf *b, size_t max)
 	return 0;
 }
 
-void message_end(struct buf *b, enum message_flag flag)
+void message_end(struct buf *b, uint8_t flag)
 {
 	size_t len = buf_len(b) - MESSAGE_PREFIX_LEN;
 	uint8_t *prefix = b->mem + b->start;

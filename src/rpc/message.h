@@ -47,4 +47,4 @@ static inline bool message_reader_whole(const struct message_reader *m)
 MUSTCHECK int message_begin(struct buf *b, size_t max);
 
 /* Writes the prefix into that room: the rest of the buffer is the message. */
-void message_end(struct buf *b, enum message_flag flag);
+void message_end(struct buf *b, uint8_t flag);

@@ -22,13 +22,17 @@ struct rpc_server {
 	struct loop *loop;
 	const struct rpc_service *const *services; /* ref */
 	size_t n_services;
+	bool serving;		  /* what /health says */
 	size_t message_max;	  /* bytes of a request message, inflated */
 	int64_t stall_timeout_ns; /* a peer that takes nothing so long loses
 				   * the call */
 };
 
-/* exchange_server's on_request for gRPC over HTTP/2; ctx is the rpc_server. */
+/* exchange_server's on_request; ctx is the rpc_server. gRPC over HTTP/2, and
+ * the web port: gRPC-Web with CORS, over HTTP/1.1 or HTTP/2, `/health` for
+ * whoever asks by plain HTTP, and a word for people. */
 void grpc_on_request(void *server, struct exchange *x);
+void web_on_request(void *server, struct exchange *x);
 
 /* The method at ":path". Returns NULL and, for the client, the sentence in
  * *reterr when there is none. */

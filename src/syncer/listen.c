@@ -43,17 +43,18 @@ static void on_over(struct call *c)
 	hub_unsubscribe(s->hub, &l->subscriber);
 }
 
+/* The client comes back on another connection: to another instance, or to
+ * the next start of this one. */
+static void on_drain(struct call *c)
+{
+	call_fail(c, RPC_UNAVAILABLE, "server is shutting down");
+}
+
 static const struct call_hooks listener_hooks = {
 	.on_sent = on_sent,
+	.on_drain = on_drain,
 	.on_over = on_over,
 };
-
-void listener_drain(struct subscriber *s)
-{
-	struct listener *l = CONTAINER_OF(s, struct listener, subscriber);
-
-	call_fail(l->call, RPC_UNAVAILABLE, "server is shutting down");
-}
 
 static void subscribe(struct call *c, const struct user_id *user)
 {
@@ -77,7 +78,6 @@ void listen_changes_start(struct call *c)
 {
 	const Sync__ListenChangesRequest *request =
 		request_decode(c, &sync__listen_changes_request__descriptor);
-	struct syncer *s = call_service(c);
 	struct signed_text *text;
 	struct user_id user;
 
@@ -89,8 +89,5 @@ void listen_changes_start(struct call *c)
 	signed_text_listen_changes(text, request->request_time);
 	if (!auth_signature(c, request->signature, &user))
 		return;
-	if (s->draining)
-		call_fail(c, RPC_UNAVAILABLE, "server is shutting down");
-	else
-		subscribe(c, &user);
+	subscribe(c, &user);
 }

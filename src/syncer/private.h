@@ -17,7 +17,6 @@ struct syncer {
 	struct recent *recent;	     /* own */
 	struct store_port *port;     /* own */
 	struct rpc_service service;
-	bool draining;
 	size_t in_flight;
 };
 
@@ -64,6 +63,3 @@ void list_changes_start(struct call *c);
 void listen_changes_start(struct call *c);
 void set_lock_start(struct call *c);
 void get_lock_start(struct call *c);
-
-/* listen.c: ends one listener's call for the drain. */
-void listener_drain(struct subscriber *s);

@@ -241,12 +241,6 @@ void syncer_set_crl(struct syncer *syncer, struct crl *crl)
 	auth_set_crl(syncer->auth, crl);
 }
 
-void syncer_drain(struct syncer *syncer)
-{
-	syncer->draining = true;
-	hub_each(syncer->hub, listener_drain);
-}
-
 size_t syncer_in_flight(const struct syncer *syncer)
 {
 	return syncer->in_flight;

@@ -33,9 +33,5 @@ const struct rpc_service *syncer_service(const struct syncer *syncer);
 /* A new revocation list; takes over the reference. */
 void syncer_set_crl(struct syncer *syncer, struct crl *crl);
 
-/* Ends every ListenChanges with UNAVAILABLE, also those yet to come: their
- * clients come back to another instance, or to the next start. */
-void syncer_drain(struct syncer *syncer);
-
 /* Store operations that were submitted and are not done. */
 size_t syncer_in_flight(const struct syncer *syncer);

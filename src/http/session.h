@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session — what a connection knows of the protocol it carries: bytes in,
+ * exchanges out, bytes out. No sockets, no timers; time is told.
+ *
+ * Two kinds: h2_session (HTTP/2) and h1_session (HTTP/1.1). Each embeds a
+ * struct session first and frees itself through it.
+ *
+ * Threads: one. Callbacks of exchanges run inside session_receive(),
+ * session_fill() and session_free(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/slice.h"
+
+struct session;
+
+/* There is output: session_fill() should run soon. */
+typedef void (*session_output_fn)(void *ctx);
+
+struct session_ops {
+	int (*receive)(struct session *s, struct slice bytes, int64_t now_ns);
+	int (*fill)(struct session *s, struct buf *out, int64_t now_ns);
+	bool (*done)(const struct session *s);
+	int (*ping)(struct session *s); /* NULL: the protocol has none */
+	int (*drain_begin)(struct session *s, const char *reason);
+	int (*drain_end)(struct session *s);
+	void (*free)(struct session *s);
+};
+
+struct session {
+	const struct session_ops *ops; /* ref; static */
+	/* The peer must have said more by then, or the connection is closed;
+	 * 0: it may be silent. */
+	int64_t patience_ns;
+	size_t n_exchanges; /* under way */
+};
+
+/* Takes all bytes. Returns: 0, ERR_PROTO (close the connection, without
+ * another word), ERR_NOMEM. */
+MUSTCHECK static inline int session_receive(
+	struct session *s, struct slice bytes, int64_t now_ns)
+{
+	return s->ops->receive(s, bytes, now_ns);
+}
+
+/* Appends output to `out`, up to its ceiling; appends nothing when there is
+ * nothing now. Returns: 0, ERR_NOMEM. */
+MUSTCHECK static inline int session_fill(
+	struct session *s, struct buf *out, int64_t now_ns)
+{
+	return s->ops->fill(s, out, now_ns);
+}
+
+/* Nothing more will come or go: the connection can be closed. */
+static inline bool session_done(const struct session *s)
+{
+	return s->ops->done(s);
+}
+
+/* Drain: tells the peer, and each exchange under way (on_drain), that this
+ * connection takes no more; those under way still end properly. `reason` is
+ * for the peer's log ("" for none). Then, a round trip later, drain_end says
+ * which was the last. The session is done when the last exchange is.
+ * Returns: 0, ERR_NOMEM. */
+MUSTCHECK static inline int session_drain_begin(
+	struct session *s, const char *reason)
+{
+	return s->ops->drain_begin(s, reason);
+}
+
+MUSTCHECK static inline int session_drain_end(struct session *s)
+{
+	return s->ops->drain_end(s);
+}
+
+/* Closes every exchange and frees. Not from within a callback. NULL inside is
+ * fine. */
+static inline void session_free(struct session **session)
+{
+	if (*session)
+		(*session)->ops->free(*session);
+	*session = NULL;
+}
