@@ -486,9 +486,10 @@ static const llhttp_settings_t settings = {
 	.on_message_complete = on_message_complete,
 };
 
-/* A request that is none gets a status; one whose call is under way is broken
- * off. The peer has until its patience to take the answer before we close:
- * closing at once, with bytes unread, would reset the connection and lose it.
+/* A request that is none gets a status, unless the reply has begun: that is
+ * broken off. The peer has until its patience to take the answer before we
+ * close: closing at once, with bytes unread, would reset the connection and
+ * lose it.
  */
 static int answer_refusal(struct h1_session *s)
 {
@@ -497,8 +498,10 @@ static int answer_refusal(struct h1_session *s)
 	log_debug(s->log, "h1.bad_input",
 		F_STR("reason", llhttp_get_error_reason(&s->parser)),
 		F_U64("status", status));
-	if (s->current && s->current->handed_over) {
-		abandon(s);
+	if (s->current && s->current->responded) {
+		/* What it was told so far still goes out. */
+		s->refused = s->closing = true;
+		s->on_output(s->ctx);
 		return 0;
 	}
 	exchange_free(s);

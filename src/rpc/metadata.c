@@ -82,7 +82,7 @@ static int bin_check_one(struct slice value, size_t *ret_error_at)
 		memcpy(digits, value.ptr + at, at < whole ? 4 : rest);
 		if (base64_decode(
 			    slice_of(digits, 4), out, &len, ret_error_at) < 0) {
-			*ret_error_at += at;
+			*ret_error_at = MIN(*ret_error_at + at, value.len);
 			return ERR_INVALID;
 		}
 	}

@@ -50,7 +50,7 @@ static int respond(struct call *c, unsigned http_status,
 	const struct reply_header *more, size_t n_more)
 {
 	struct reply_header headers[2 + CORS_HEADERS_MAX + STATUS_HEADERS_MAX];
-	size_t n = 0;
+	size_t n = 0, i;
 	int r;
 
 	headers[n++] =
@@ -59,7 +59,8 @@ static int respond(struct call *c, unsigned http_status,
 		headers[n++] = (struct reply_header){
 			"grpc-encoding", slice_str("gzip")};
 	n += cors_headers(c->exchange, headers + n);
-	memcpy(headers + n, more, n_more * sizeof(*more));
+	for (i = 0; i < n_more; i++)
+		headers[n + i] = more[i];
 	r = exchange_respond(
 		c->exchange, http_status, headers, n + n_more, n_more > 0);
 	c->reply_started = r == 0;

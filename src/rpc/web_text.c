@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/web_text.h"
 
-#include <string.h>
+#include <stdbool.h>
 
 #include "base/codec.h"
 #include "base/err.h"
@@ -9,23 +9,35 @@
 /* Characters decoded at once, on the stack. */
 #define RUN_MAX 4096
 
+/* What is good before a fault is taken first, so that it does not depend on
+ * how the network cut the text which fault is met first. */
 static int take_decoded(struct slice text, struct message_reader *m)
 {
 	uint8_t bytes[BASE64_DECODED_MAX(RUN_MAX)];
-	size_t len, error_at;
+	size_t len, at;
+	bool bad = base64_decode(text, bytes, &len, &at) < 0;
+	int r;
 
-	if (base64_decode(text, bytes, &len, &error_at) < 0)
+	if (bad && base64_decode(slice_of(text.ptr, at / 4 * 4), bytes, &len,
+			   &at) < 0)
 		return ERR_INVALID;
-	return message_reader_take(m, slice_of(bytes, len));
+	r = message_reader_take(m, slice_of(bytes, len));
+	return r == 0 && bad ? ERR_INVALID : r;
 }
 
-/* Whole groups at the front of `text` that hold no padding. */
+static bool is_line_break(uint8_t c)
+{
+	return c == '\r' || c == '\n';
+}
+
+/* Whole groups at the front of `text`, without padding and line breaks. */
 static size_t plain_run(struct slice text)
 {
-	size_t max = MIN(text.len, (size_t)RUN_MAX);
-	const uint8_t *pad = memchr(text.ptr, '=', max);
+	size_t n = 0, max = MIN(text.len, (size_t)RUN_MAX);
 
-	return (pad ? (size_t)(pad - text.ptr) : max) / 4 * 4;
+	while (n < max && text.ptr[n] != '=' && !is_line_break(text.ptr[n]))
+		n++;
+	return n / 4 * 4;
 }
 
 int web_text_take(
@@ -41,7 +53,8 @@ int web_text_take(
 			text = slice_from(text, run);
 			continue;
 		}
-		w->quad[w->n++] = text.ptr[0];
+		if (!is_line_break(text.ptr[0]))
+			w->quad[w->n++] = text.ptr[0];
 		text = slice_from(text, 1);
 		if (w->n == 4) {
 			w->n = 0;

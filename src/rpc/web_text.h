@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* web_text — the base64 of gRPC-Web's "-text" (grpc/grpc doc/PROTOCOL-WEB.md):
  * any number of encoded pieces one behind the other, each padded or not only
- * at the very end, cut by the network wherever it likes. */
+ * at the very end, cut by the network wherever it likes. Line breaks are
+ * skipped, as data-sync does. */
 #pragma once
 
 #include <stddef.h>
