@@ -94,6 +94,11 @@ void loop_free(struct loop **loop)
 	*loop = NULL;
 }
 
+void loop_deliver_mail(struct loop *loop)
+{
+	(void)mailbox_deliver_all(&loop->mailbox);
+}
+
 struct mailbox *loop_mailbox(struct loop *loop)
 {
 	return &loop->mailbox;

@@ -2,9 +2,7 @@
 /* loop — one thread's event loop: descriptors, timers, mailbox, end of turn.
  *
  * A turn: wait in epoll, deliver the mailbox, run ready descriptors, run due
- * timers, run what was deferred. The mailbox comes before the descriptors, so
- * that news posted before a peer's request was sent is known when the request
- * is read.
+ * timers, run what was deferred.
  *
  * Threads: everything but loop_mailbox() and loop_stop() belongs to the thread
  * that runs the loop (or to the one that made it, before it runs).
@@ -35,6 +33,12 @@ MUSTCHECK int loop_turn(struct loop *loop, int max_wait_ms);
 
 /* Any thread: loop_run() returns after the turn in which this arrives. */
 void loop_stop(struct loop *loop);
+
+/* Delivers what other threads have posted, in the middle of a turn: for who
+ * has just read from a peer, so that news posted before the peer wrote is known
+ * when its bytes are looked at. On the loop's thread, not inside what messages
+ * may change. */
+void loop_deliver_mail(struct loop *loop);
 
 /* Where other threads post to this loop. */
 struct mailbox *loop_mailbox(struct loop *loop);

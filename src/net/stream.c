@@ -220,6 +220,9 @@ static int read_some(struct stream *s)
 	if (n == 0)
 		return ERR_CLOSED;
 	s->read_ns = loop_now_ns(s->loop);
+	loop_deliver_mail(s->loop);
+	if (!s->open)
+		return 0; /* by one of the messages */
 	r = s->events->on_data(s, slice_of(s->scratch->in, (size_t)n));
 	if (r < 0)
 		return r;

@@ -7,8 +7,10 @@
 // begins the page below such a write. Repeats are harmless.
 
 import assert from 'node:assert/strict';
-import { Client, User } from './lib/client.mjs';
+import { Client, User, decodeReply, encode } from './lib/client.mjs';
 import { atOnce, below, pause } from './lib/load.mjs';
+import {
+  FRAME, Wire, frame, h2frame, requestHeaders, unframe } from './lib/raw.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
 import { diag, scaled, suite, test, until } from './lib/tap.mjs';
@@ -19,6 +21,7 @@ const SPREAD_MS = 40;
 const LAG_MS = 30;
 const RUNS = scaled(10, 2);
 const FARTHEST = 32;
+const BUSY_ROUNDS = scaled(300, 60);
 
 /** Writes in turn by the named clients; the ids are the revisions' names. */
 async function written(user, clients) {
@@ -193,7 +196,89 @@ async function randomRun(address, complete) {
   return { missing, records: ids.length };
 }
 
+/** One connection, answers by stream: the fastest client we can write. */
+class Quick {
+  constructor(port) {
+    this.next = 1;
+    this.waiting = new Map();
+    this.wire = new Wire(port, { onFrame: (got) => this.take(got) });
+  }
+
+  take({ stream, type, payload, ends }) {
+    const call = this.waiting.get(stream);
+    if (!call) return;
+    if (type === FRAME.DATA) call.parts.push(Buffer.from(payload));
+    if (!ends && type !== FRAME.RST_STREAM) return;
+    this.waiting.delete(stream);
+    call.resolve(Buffer.concat(call.parts));
+  }
+
+  async ask(method, request) {
+    const id = this.next;
+    this.next += 2;
+    const body = await new Promise((resolve) => {
+      this.waiting.set(id, { parts: [], resolve });
+      this.wire.request(id, requestHeaders(`/sync.Syncer/${method}`),
+        frame(encode(method, request)));
+    });
+    return decodeReply(method, unframe(body)[0].bytes);
+  }
+}
+
+/**
+ * Written on one shard and, as soon as that is acknowledged, asked for on the
+ * other, which is kept busy: what it was told before it read the request must
+ * count.
+ */
+async function busyShard() {
+  const server = await startServer({ env: { SHARDS: '2' } });
+  const quick = [];
+  for (let index = 0; index < 4; index += 1) {
+    const one = new Quick(server.port);
+    await one.wire.connected;
+    await one.ask('GetLock', new User(null, new Key()).signed('GetLock',
+      { lock_name: 'n' }));
+    quick.push(one);
+  }
+  // Connections go to the shards in turn.
+  const [writer, reader, , noise] = quick;
+  const user = new User(null, new Key(), { quick: true });
+  const lock = new User(null, new Key()).signed('GetLock', { lock_name: 'n' });
+  let busy = true;
+  const keepBusy = async () => {
+    while (busy) await noise.ask('GetLock', lock);
+  };
+  // Frames of an unknown type, which HTTP/2 ignores: what the reader sends
+  // then is always behind something.
+  const keepReadable = async () => {
+    while (busy) {
+      reader.wire.write(h2frame(0x42, 0, 0, Buffer.alloc(4)));
+      await new Promise(setImmediate);
+    }
+  };
+  const load = [...Array.from({ length: 90 }, keepBusy), keepReadable()];
+  const missed = [];
+  for (let round = 0; round < BUSY_ROUNDS; round += 1) {
+    const top = 2 * round + 2;
+    const write = (id, clientId) => user.record({ id, data: '1', clientId });
+    await writer.ask('SetRecord', write(`b ${round}`, 'b'));
+    const list = user.signed('ListChanges', { since_revision: String(top) });
+    const { new_revision: revision } =
+      await writer.ask('SetRecord', write(`a ${round}`, 'a'));
+    assert.equal(Number(revision), top);
+    const { changes } = await reader.ask('ListChanges', list);
+    if (!changes.some(({ id }) => id === `b ${round}`)) missed.push(round);
+  }
+  busy = false;
+  await Promise.all(load);
+  for (const one of quick) one.wire.destroy();
+  await server.stop();
+  assert.deepEqual(missed, []);
+}
+
 await suite(async () => {
+  await test('a shard that is busy knows what was written before it was asked',
+    busyShard, { seconds: 60 });
   const server = await startServer({ env: { SHARDS: '2' } });
   const client = new Client(server.address);
   await rules(client);
