@@ -12,6 +12,7 @@ const char *store_outcome_name(enum store_outcome outcome)
 		[STORE_LOCK_HELD] = "lock_held",
 		[STORE_BUSY] = "busy",
 		[STORE_FULL] = "full",
+		[STORE_EXPIRED] = "expired",
 		[STORE_UNAVAILABLE] = "unavailable",
 		[STORE_UNKNOWN] = "unknown",
 		[STORE_FAILED] = "failed",

@@ -15,6 +15,7 @@
  * Does not: know HTTP, gRPC or protobuf. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,7 @@ enum store_outcome {
 	STORE_LOCK_HELD,   /* another instance holds the lock */
 	STORE_BUSY,	   /* queue full: shed, nothing was done */
 	STORE_FULL,	   /* no space: nothing was done */
+	STORE_EXPIRED,	   /* nobody waits any more: nothing was done */
 	STORE_UNAVAILABLE, /* store cannot be used now: nothing was done */
 	STORE_UNKNOWN,	   /* commit was sent, its answer is lost for good */
 	STORE_FAILED,	   /* a fault of ours or the database's: nothing done */
@@ -105,8 +107,11 @@ struct store_op {
 	enum store_kind kind;
 	struct user_id user;
 	/* On loop_now_ns()'s clock; 0 for none. One that is still queued at
-	 * its deadline may end as STORE_UNAVAILABLE, not executed. */
+	 * its deadline may end as STORE_EXPIRED, not executed. */
 	int64_t deadline_ns;
+	/* The submitter may set it at any time: nobody waits for the result.
+	 * A read that is still queued then may end as STORE_EXPIRED. */
+	atomic_bool abandoned;
 	void (*done)(struct store_op *op);
 	union {
 		struct store_set_record set_record;

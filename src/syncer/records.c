@@ -125,5 +125,5 @@ void list_changes_start(struct call *c)
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
 		return;
 	}
-	store_call_submit(sc);
+	store_call_submit_read(sc);
 }

@@ -128,6 +128,21 @@ void store_call_submit(struct store_call *sc)
 	store_submit(s->port, &sc->op);
 }
 
+static void on_read_over(struct call *c)
+{
+	struct store_call *sc = call_ctx(c);
+
+	atomic_store(&sc->op.abandoned, true);
+}
+
+void store_call_submit_read(struct store_call *sc)
+{
+	static const struct call_hooks hooks = {.on_over = on_read_over};
+
+	call_set_hooks(sc->call, &hooks, sc);
+	store_call_submit(sc);
+}
+
 struct call *store_call_answer(struct store_call *sc)
 {
 	enum store_outcome outcome = sc->op.outcome;
@@ -137,7 +152,7 @@ struct call *store_call_answer(struct store_call *sc)
 		return NULL;
 	if (outcome == STORE_OK || outcome == STORE_CONFLICT)
 		return sc->call;
-	if (outcome != STORE_LOCK_HELD)
+	if (outcome != STORE_LOCK_HELD && outcome != STORE_EXPIRED)
 		log_warn(call_log(sc->call), "store.refused",
 			F_STR("outcome", store_outcome_name(outcome)));
 	status = status_of_outcome(outcome);

@@ -13,6 +13,9 @@ struct outcome_status status_of_outcome(enum store_outcome outcome)
 	case STORE_FULL:
 		return (struct outcome_status){
 			RPC_RESOURCE_EXHAUSTED, "storage is full"};
+	case STORE_EXPIRED:
+		return (struct outcome_status){
+			RPC_DEADLINE_EXCEEDED, "context deadline exceeded"};
 	case STORE_UNAVAILABLE:
 		return (struct outcome_status){RPC_UNAVAILABLE,
 			"storage is unavailable, try again later"};

@@ -64,14 +64,19 @@ static enum store_outcome read_op(struct reader *r, struct store_op *op)
 	return outcome;
 }
 
+static bool is_awaited(const struct reader *r, const struct store_op *op)
+{
+	if (atomic_load_explicit(&op->abandoned, memory_order_relaxed))
+		return false;
+	return op->deadline_ns == 0 ||
+	       clock_mono_ns(r->readers->clock) < op->deadline_ns;
+}
+
 static void run_op(struct reader *r, struct store_op *op)
 {
-	enum store_outcome outcome;
+	enum store_outcome outcome = STORE_EXPIRED;
 
-	if (op->deadline_ns != 0 &&
-		clock_mono_ns(r->readers->clock) >= op->deadline_ns)
-		outcome = STORE_UNAVAILABLE;
-	else
+	if (is_awaited(r, op))
 		outcome = read_op(r, op);
 	atomic_fetch_sub(&r->queued, 1);
 	atomic_fetch_sub(&r->readers->queued, 1);

@@ -21,8 +21,9 @@ struct sqlite_writer {
 	struct message sweep_message;
 	atomic_bool sweep_posted;
 	struct message stop_message;
-	atomic_bool failing; /* the last transaction could not be made */
-	atomic_bool damaged; /* the file is; for good */
+	atomic_bool failing;	 /* the last transaction could not be made */
+	atomic_bool damaged;	 /* the file is; for good */
+	bool checkpoint_failing; /* the thread's own */
 
 	/* The thread's own. */
 	struct store_op *batch[SQLITE_BATCH_MAX];
@@ -86,7 +87,7 @@ static void run_op(struct sqlite_writer *w, struct store_op *op)
 {
 	if (op->deadline_ns != 0 &&
 		clock_mono_ns(w->clock) >= op->deadline_ns) {
-		op->outcome = STORE_UNAVAILABLE;
+		op->outcome = STORE_EXPIRED;
 		return;
 	}
 	if (op->kind == STORE_SET_RECORD)
@@ -264,6 +265,20 @@ static int on_commit(
 	return SQLITE_OK;
 }
 
+/* Commits go on without it, into a WAL that grows. */
+static void note_checkpoint(struct sqlite_writer *w, int code)
+{
+	bool failed = code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY;
+
+	sqlite_stop_if_not_flushed(code);
+	sqlite_writer_report(w, code);
+	if (failed && !w->checkpoint_failing)
+		log_error(NULL, "store.checkpoint_failed",
+			F_I64("sqlite_code", code),
+			F_STR("reason", sqlite3_errstr(code)));
+	w->checkpoint_failing = failed;
+}
+
 /* Between batches, when the answers are out. Readers are not waited for: what
  * one of them still needs stays in the WAL until the next time. */
 static void checkpoint_if_due(struct sqlite_writer *w)
@@ -275,8 +290,7 @@ static void checkpoint_if_due(struct sqlite_writer *w)
 	w->wal_pages = 0;
 	code = sqlite3_wal_checkpoint_v2(
 		w->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
-		note_failure(w, "store.checkpoint_failed", code);
+	note_checkpoint(w, code);
 }
 
 static void run_and_answer(struct sqlite_writer *w)

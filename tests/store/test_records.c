@@ -204,6 +204,19 @@ TEST(list, that_cannot_be_encoded_is_no_short_list)
 	suite_end(&s);
 }
 
+TEST(records, that_nobody_waits_for_are_not_read)
+{
+	struct op o = {.op.kind = STORE_GET_LOCK, .op.user = alice};
+
+	suite_begin(&s, 1);
+	o.op.get_lock.name = slice_str("sync");
+	atomic_store(&o.op.abandoned, true);
+	op_submit(&s, 0, &o);
+	op_wait(&s, 0, &o);
+	ck_assert_int_eq(o.op.outcome, STORE_EXPIRED);
+	suite_end(&s);
+}
+
 TEST(records, past_their_deadline_are_not_stored)
 {
 	struct op o;
@@ -213,7 +226,7 @@ TEST(records, past_their_deadline_are_not_stored)
 	o.op.deadline_ns = clock_mono_ns(&s.clock.clock);
 	op_submit(&s, 0, &o);
 	op_wait(&s, 0, &o);
-	ck_assert_int_eq(o.op.outcome, STORE_UNAVAILABLE);
+	ck_assert_int_eq(o.op.outcome, STORE_EXPIRED);
 	ck_assert_str_eq(all_of(&s, &alice), "");
 	o.op.deadline_ns++;
 	op_submit(&s, 0, &o);
