@@ -27,6 +27,7 @@ struct crl_fetch {
 	CURL *curl;   /* own */
 	CURLM *multi; /* own */
 	struct buf body;
+	size_t n_serials;   /* in the list in force */
 	int64_t fetched_ns; /* when a list last came; 0: never */
 };
 
@@ -85,6 +86,26 @@ static CURLcode transfer(struct crl_fetch *f)
 	return result;
 }
 
+/* A body that ends with its connection may have lost its end, and nobody can
+ * tell; one with a length or chunks cannot, and curl looks. */
+static bool came_whole(CURL *curl)
+{
+	struct curl_header *header;
+	curl_off_t length = -1;
+	long version = 0;
+
+	if (curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T,
+		    &length) == CURLE_OK &&
+		length >= 0)
+		return true;
+	if (curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &version) ==
+			CURLE_OK &&
+		version >= CURL_HTTP_VERSION_2_0)
+		return true;
+	return curl_easy_header(curl, "transfer-encoding", 0, CURLH_HEADER, -1,
+		       &header) == CURLHE_OK;
+}
+
 /* Returns NULL, or why not; the reason names no host. */
 static const char *fetch_list(struct crl_fetch *f, struct crl **ret_crl)
 {
@@ -99,8 +120,14 @@ static const char *fetch_list(struct crl_fetch *f, struct crl **ret_crl)
 			CURLE_OK ||
 		status != 200)
 		return "HTTP status is not 200";
+	if (!came_whole(f->curl))
+		return "body has no length, so its end may be missing";
 	if (crl_parse(buf_slice(&f->body), ret_crl) < 0)
 		return "body is not a list of decimal serial numbers";
+	if (crl_count(*ret_crl) == 0 && f->n_serials > 0) {
+		crl_unref(*ret_crl);
+		return "body is empty, though there were revoked keys";
+	}
 	return NULL;
 }
 
@@ -123,6 +150,7 @@ static bool fetch_once(struct crl_fetch *f)
 		return false;
 	}
 	f->fetched_ns = now;
+	f->n_serials = crl_count(crl);
 	log_info(NULL, "crl.fetched", F_U64("serials", crl_count(crl)));
 	f->on_fetched(f->ctx, crl);
 	return true;

@@ -157,6 +157,8 @@ async function refreshCases(authority, keys) {
     });
     await kept('a list answered 404 leaves the last good one',
       { status: 404, body: 'not found' });
+    await kept('an empty body leaves the last good one',
+      { status: 200, body: '' });
     await kept('a page of HTML leaves the last good one',
       { status: 200, body: '<html><body>Moved, 1,2</body></html>' });
     await kept('a list of 32 MiB leaves the last good one',
