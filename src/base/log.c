@@ -23,6 +23,7 @@ static struct {
 	pthread_cond_t wake;
 	pthread_t thread;
 	bool running;
+	bool stuck; /* nobody reads standard error */
 	bool stopping;
 	size_t used;
 	uint64_t dropped;
@@ -208,7 +209,7 @@ void log_emit(enum log_level level, const struct log_ctx *ctx,
 	len = log_format(
 		line, clock_wall_ns(&clock_system), level, ctx, event, fields);
 	pthread_mutex_lock(&queue.lock);
-	direct = !queue.running;
+	direct = !queue.running && !queue.stuck;
 	if (!direct && len <= LOG_QUEUE_MAX - queue.used) {
 		memcpy(queue.bytes + queue.used, line, len);
 		if (queue.used == 0)
@@ -280,6 +281,21 @@ int log_start(void)
 	return 0;
 }
 
+/* Waits for the thread, but not for ever: whoever reads our standard error may
+ * have stopped, and that must not keep the process from ending. */
+static void join_writer(void)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LOG_STOP_MAX_S;
+	if (pthread_timedjoin_np(queue.thread, NULL, &until) == 0)
+		return;
+	pthread_mutex_lock(&queue.lock);
+	queue.stuck = true;
+	pthread_mutex_unlock(&queue.lock);
+}
+
 void log_stop(void)
 {
 	bool running;
@@ -291,6 +307,6 @@ void log_stop(void)
 	pthread_cond_signal(&queue.wake);
 	pthread_mutex_unlock(&queue.lock);
 	if (running)
-		(void)pthread_join(queue.thread, NULL); /* it was created */
+		join_writer();
 	queue.stopping = false;
 }

@@ -20,9 +20,10 @@
 #include "base/attr.h"
 #include "base/slice.h"
 
-#define LOG_LINE_MAX  1024	   /* fits every event with bounded values */
-#define LOG_VALUE_MAX 256	   /* one value, after escaping */
-#define LOG_QUEUE_MAX (256 * 1024) /* bytes: some seconds of a busy server */
+#define LOG_LINE_MAX   1024 /* fits every event with bounded values */
+#define LOG_VALUE_MAX  256  /* one value, after escaping */
+#define LOG_STOP_MAX_S 1
+#define LOG_QUEUE_MAX  (256 * 1024) /* bytes: some seconds of a busy server */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
@@ -71,8 +72,9 @@ bool log_enabled(enum log_level level);
 /* "error", "warn", "info" or "debug". Returns: 0, ERR_INVALID. */
 MUSTCHECK int log_level_parse(struct slice text, enum log_level *ret_level);
 
-/* Starts and stops the thread. stop writes out what is queued; after it, as
- * before start, lines are written at once. start returns: 0, ERR_SYS. */
+/* Starts and stops the thread. stop writes out what is queued, for at most
+ * LOG_STOP_MAX_S; after it, as before start, lines are written at once. start
+ * returns: 0, ERR_SYS. */
 MUSTCHECK int log_start(void);
 void log_stop(void);
 
