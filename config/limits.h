@@ -22,8 +22,8 @@
 /* A lock sweep is due this often, as in data-sync. */
 #define LOCK_SWEEP_S 300
 
-/* Memory of one call: the request message, its decoded form (a repeated
- * field must not blow it up) and the reply, but not a ListChanges page. */
+/* Memory of one call beside the request's bytes and the reply's: the decoded
+ * request (a repeated field must not blow it up) and what is made of it. */
 #define CALL_ARENA_MAX (4 * REQUEST_MESSAGE_MAX)
 
 /* Overlap rule: how far a ListChanges looks back over foreign writes that lie

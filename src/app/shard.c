@@ -30,6 +30,7 @@ struct shard {
 	struct rpc_server rpc;
 	struct conn_options conn_options;
 	struct stream_scratch scratch;
+	struct http_budget budget;
 	struct conn_host ports[PORTS];
 	int64_t drain_spread_ns;
 	pthread_t thread;
@@ -218,6 +219,7 @@ static void set_up_host(struct shard *s, struct conn_host *host,
 		.options = &s->conn_options,
 		.on_conn_closed = on_conn_closed,
 		.ctx = s,
+		.budget = &s->budget,
 		.scratch = &s->scratch,
 	};
 	conn_host_init(host);

@@ -190,9 +190,10 @@ static int make_session(struct conn *c, bool h2)
 
 	if (h2)
 		return h2_session_new(&host->options->h2, &host->server,
-			&c->log, conn_on_output, c, now, &c->session);
-	return h1_session_new(
-		&host->server, &c->log, conn_on_output, c, now, &c->session);
+			&c->log, host->budget, conn_on_output, c, now,
+			&c->session);
+	return h1_session_new(&host->server, &c->log, host->budget,
+		conn_on_output, c, now, &c->session);
 }
 
 /* Takes first bytes off `bytes` until they say which protocol it is, then

@@ -49,6 +49,7 @@ struct conn_host {
 	void (*on_conn_closed)(void *ctx);
 	void *ctx;
 
+	struct http_budget *budget;	/* ref; the shard's */
 	struct stream_scratch *scratch; /* ref */
 	struct list conns;		/* own */
 	size_t n_conns;

@@ -69,7 +69,7 @@ struct exchange {
 	struct slice path;
 	struct header *headers;	   /* in order of arrival */
 	const struct log_ctx *log; /* ref; the connection's */
-	size_t reply_header_max;   /* bytes the peer takes, 0: unknown */
+	size_t reply_header_max;   /* bytes of reply headers the peer takes */
 	bool body_ended;
 	size_t held;   /* bytes of the body the handler keeps; it says so */
 	size_t unsent; /* body bytes given to exchange_send(), not yet gone */
@@ -94,9 +94,9 @@ MUSTCHECK static inline int exchange_respond(struct exchange *x,
 }
 
 /* Queues body bytes behind those queued before and takes them over: `bytes`
- * is empty afterwards. Over HTTP/1.1 each call is one chunk. Returns: 0,
- * ERR_NOMEM, ERR_LIMIT (the connection holds too much that its peer does not
- * read); then `bytes` is as it was. */
+ * is empty afterwards. Over HTTP/1.1 each call is one chunk. Returns: 0;
+ * ERR_NOMEM; ERR_LIMIT (the connection holds too much that its peer does not
+ * read), then `bytes` is as it was. */
 MUSTCHECK static inline int exchange_send(struct exchange *x, struct buf *bytes)
 {
 	return x->codec->send(x, bytes);

@@ -70,6 +70,15 @@ static struct h1_session *session_of(const llhttp_t *parser)
 	return parser->data;
 }
 
+static void count_held(struct h1_session *s)
+{
+	size_t held = buf_len(&s->out) + buf_len(&s->ahead);
+
+	if (s->current)
+		held += buf_len(&s->current->early) + s->current->x.held;
+	session_hold(&s->session, held);
+}
+
 /* ---- exchanges ---- */
 
 static struct h1_exchange *exchange_new(struct h1_session *s)
@@ -81,6 +90,7 @@ static struct h1_exchange *exchange_new(struct h1_session *s)
 	e->session = s;
 	e->x.codec = &h1_codec;
 	e->x.log = s->log;
+	e->x.reply_header_max = SIZE_MAX;
 	e->last_header = &e->x.headers;
 	arena_init(&e->x.arena, H1_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
 	buf_init(&e->early, H1_REPLY_BYTES_MAX);
@@ -212,6 +222,8 @@ static int h1_respond(struct exchange *x, unsigned status,
 	if (s->draining)
 		s->keep_alive = false;
 	r = put_head(s, status, headers, n_headers, end);
+	if (end) /* what was to be its body could not be sent */
+		buf_reset(&e->early);
 	if (r == 0)
 		r = buf_append(
 			&s->out, buf_slice(&e->early).ptr, buf_len(&e->early));
@@ -260,6 +272,7 @@ static int h1_send(struct exchange *x, struct buf *bytes)
 		return r;
 	x->unsent += buf_len(bytes);
 	buf_shrink(bytes);
+	count_held(s);
 	if (e->responded)
 		s->on_output(s->ctx);
 	return 0;
@@ -307,6 +320,8 @@ static int on_message_begin(llhttp_t *parser)
 	struct h1_session *s = session_of(parser);
 
 	assert(!s->current);
+	if (http_budget_is_spent(s->session.budget))
+		return refuse(parser, 503);
 	s->current = exchange_new(s);
 	s->session.patience_ns = s->now_ns + H1_HEADERS_NS;
 	s->header_bytes = s->n_headers = s->name_len = 0;
@@ -560,15 +575,19 @@ static int h1_receive(
 	struct session *session, struct slice bytes, int64_t now_ns)
 {
 	struct h1_session *s = h1_of(session);
+	int r;
 
 	s->now_ns = now_ns;
 	if (s->refused)
 		return 0;
-	if (s->current && s->current->x.body_ended)
-		return buf_append(&s->ahead, bytes.ptr, bytes.len) == 0
-			       ? 0
-			       : ERR_PROTO;
-	return parse(s, bytes);
+	if (!s->current || !s->current->x.body_ended)
+		r = parse(s, bytes);
+	else
+		r = buf_append(&s->ahead, bytes.ptr, bytes.len) == 0
+			    ? 0
+			    : ERR_PROTO;
+	count_held(s);
+	return r;
 }
 
 /* What is left to send belongs to the current exchange, and of it at most
@@ -600,8 +619,9 @@ static int h1_fill(struct session *session, struct buf *out, int64_t now_ns)
 		buf_shrink(&s->out);
 	count_unsent(s);
 	if (buf_len(&s->out) == 0 && is_over(s->current))
-		return turn_over(s);
-	return 0;
+		r = turn_over(s);
+	count_held(s);
+	return r;
 }
 
 static bool h1_done(const struct session *session)
@@ -635,6 +655,7 @@ static void h1_free(struct session *session)
 	struct h1_session *s = h1_of(session);
 
 	exchange_free(s);
+	session_hold(session, 0);
 	buf_release(&s->text);
 	buf_release(&s->ahead);
 	buf_release(&s->out);
@@ -651,8 +672,9 @@ static const struct session_ops h1_ops = {
 };
 
 int h1_session_new(const struct exchange_server *server,
-	const struct log_ctx *log, session_output_fn on_output, void *ctx,
-	int64_t now_ns, struct session **ret_session)
+	const struct log_ctx *log, struct http_budget *budget,
+	session_output_fn on_output, void *ctx, int64_t now_ns,
+	struct session **ret_session)
 {
 	struct h1_session *s = mem_zalloc(sizeof(*s));
 
@@ -660,6 +682,7 @@ int h1_session_new(const struct exchange_server *server,
 		return ERR_NOMEM;
 	s->session.ops = &h1_ops;
 	s->session.patience_ns = now_ns + H1_HEADERS_NS;
+	s->session.budget = budget;
 	s->server = server;
 	s->log = log;
 	s->on_output = on_output;

@@ -39,9 +39,10 @@
 /* Reply bytes that the peer has not read; as for HTTP/2. */
 #define H1_REPLY_BYTES_MAX (16 * 1024 * 1024)
 
-/* `server` and `log` outlive the session. Requests that are no HTTP/1.1 are
- * answered 400 (431 when too long) and the connection closed.
+/* `server`, `log` and `budget` outlive the session. Requests that are no
+ * HTTP/1.1 are answered 400 (431 when too long) and the connection closed.
  * Returns: 0, ERR_NOMEM. */
 MUSTCHECK int h1_session_new(const struct exchange_server *server,
-	const struct log_ctx *log, session_output_fn on_output, void *ctx,
-	int64_t now_ns, struct session **ret_session);
+	const struct log_ctx *log, struct http_budget *budget,
+	session_output_fn on_output, void *ctx, int64_t now_ns,
+	struct session **ret_session);

@@ -50,6 +50,17 @@ struct h2_stream {
 	bool finishing; /* nothing will be added to `out` */
 };
 
+#define FRAME_HEADER_LEN 9 /* RFC 9113 section 4.1 */
+
+/* What mem_send can hand over at once at most: a 16-KiB frame with its header.
+ * DATA does not come that way. */
+#define FRAME_MAX (16384 + FRAME_HEADER_LEN)
+
+static inline void h2_session_count(struct h2_session *s)
+{
+	session_hold(&s->session, s->request_bytes + s->reply_bytes);
+}
+
 /* A new stream in the session. NULL when there is no memory. */
 struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id);
 

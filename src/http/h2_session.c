@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "http/h2_private.h"
 
-#define FRAME_HEADER_LEN  9
 #define SETTING_ENTRY_LEN 6
 
 /* Has nghttp2 count no streams: over its own limit it answers the first
@@ -73,7 +72,8 @@ static int on_begin_headers(
 	if (frame->hd.type != NGHTTP2_HEADERS ||
 		frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0; /* trailers: taken, not looked at */
-	if (s->session.n_exchanges >= s->options->max_streams) {
+	if (s->session.n_exchanges >= s->options->max_streams ||
+		http_budget_is_spent(s->session.budget)) {
 		refuse(s, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
 		return 0;
 	}
@@ -367,6 +367,7 @@ static void h2_free(struct session *session)
 	while (!list_empty(&s->streams))
 		h2_stream_close(
 			CONTAINER_OF(s->streams.next, struct h2_stream, node));
+	session_hold(session, 0);
 	nghttp2_session_del(s->ng);
 	mem_free(s);
 }
@@ -379,6 +380,7 @@ static int h2_receive(
 
 	s->now_ns = now_ns;
 	n = nghttp2_session_mem_recv(s->ng, bytes.ptr, bytes.len);
+	h2_session_count(s);
 	if (nghttp2_session_want_write(s->ng))
 		s->on_output(s->ctx);
 	if (n >= 0)
@@ -402,10 +404,6 @@ static void patch_settings(struct h2_session *s, uint8_t *frame, size_t len)
 	}
 	s->settings_patched = true;
 }
-
-/* What mem_send can hand over at once at most: a 16-KiB frame with its header.
- * DATA does not come that way. */
-#define FRAME_MAX (16384 + FRAME_HEADER_LEN)
 
 static int h2_fill(struct session *session, struct buf *out, int64_t now_ns)
 {
@@ -432,6 +430,7 @@ static int h2_fill(struct session *session, struct buf *out, int64_t now_ns)
 		buf_commit(out, (size_t)n);
 	}
 	s->filling = NULL;
+	h2_session_count(s);
 	return r;
 }
 
@@ -498,8 +497,8 @@ static const struct session_ops h2_ops = {
 
 int h2_session_new(const struct h2_options *options,
 	const struct exchange_server *server, const struct log_ctx *log,
-	session_output_fn on_output, void *ctx, int64_t now_ns,
-	struct session **ret_session)
+	struct http_budget *budget, session_output_fn on_output, void *ctx,
+	int64_t now_ns, struct session **ret_session)
 {
 	struct h2_session *s = mem_zalloc(sizeof(*s));
 	int r;
@@ -508,6 +507,7 @@ int h2_session_new(const struct h2_options *options,
 		return ERR_NOMEM;
 	s->session.ops = &h2_ops;
 	s->session.patience_ns = now_ns + H2_HANDSHAKE_NS;
+	s->session.budget = budget;
 	s->options = options;
 	s->server = server;
 	s->log = log;

@@ -47,10 +47,10 @@ struct h2_options {
 	int64_t ping_min_ns;  /* see h2_guard.h */
 };
 
-/* `options`, `server` and `log` outlive the session. A PING's answer shows by
- * bytes arriving. Drain is RFC 9113 section 6.8's, in two steps.
+/* `options`, `server`, `log` and `budget` outlive the session. A PING's answer
+ * shows by bytes arriving. Drain is RFC 9113 section 6.8's, in two steps.
  * Returns: 0, ERR_NOMEM. */
 MUSTCHECK int h2_session_new(const struct h2_options *options,
 	const struct exchange_server *server, const struct log_ctx *log,
-	session_output_fn on_output, void *ctx, int64_t now_ns,
-	struct session **ret_session);
+	struct http_budget *budget, session_output_fn on_output, void *ctx,
+	int64_t now_ns, struct session **ret_session);

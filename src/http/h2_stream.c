@@ -9,7 +9,6 @@
 #include "config/limits.h"
 #include "http/h2_private.h"
 
-#define FRAME_HEADER_LEN  9  /* RFC 9113 section 4.1 */
 #define REPLY_HEADERS_MAX 16 /* :status and what the layers above send */
 
 static const struct exchange_codec h2_codec;
@@ -29,6 +28,8 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 	st->id = id;
 	st->x.codec = &h2_codec;
 	st->x.log = s->log;
+	st->x.reply_header_max = nghttp2_session_get_remote_settings(
+		s->ng, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE);
 	st->last_header = &st->x.headers;
 	arena_init(&st->x.arena, H2_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
 	buf_init(&st->out, H2_REPLY_BYTES_MAX);
@@ -122,7 +123,10 @@ int h2_stream_write_data(struct h2_stream *st, const uint8_t *frame_header,
 {
 	uint8_t *room;
 
-	if (buf_reserve(out, FRAME_HEADER_LEN + len, &room) < 0)
+	/* The same mem_send may go on to a frame of another kind, for which
+	 * there must be room behind this one. */
+	if (out->cap - buf_len(out) < FRAME_HEADER_LEN + len + FRAME_MAX ||
+		buf_reserve(out, FRAME_HEADER_LEN + len, &room) < 0)
 		return NGHTTP2_ERR_WOULDBLOCK;
 	memcpy(room, frame_header, FRAME_HEADER_LEN);
 	if (len > 0)
@@ -193,6 +197,7 @@ static int h2_send(struct exchange *x, struct buf *bytes)
 		buf_shrink(bytes);
 	}
 	st->session->reply_bytes += len;
+	h2_session_count(st->session);
 	x->unsent += len;
 	return st->responded ? resume(st) : 0;
 }

@@ -21,6 +21,20 @@ struct session;
 /* There is output: session_fill() should run soon. */
 typedef void (*session_output_fn)(void *ctx);
 
+/* Bytes that the peers of one shard make it hold: requests not yet complete,
+ * replies not yet read. Each connection has limits of its own, but there may be
+ * many; over this one, new exchanges are refused until some end. */
+#define HTTP_BUDGET_MAX (512 * 1024 * 1024)
+
+struct http_budget {
+	size_t used;
+};
+
+static inline bool http_budget_is_spent(const struct http_budget *b)
+{
+	return b->used > HTTP_BUDGET_MAX;
+}
+
 struct session_ops {
 	int (*receive)(struct session *s, struct slice bytes, int64_t now_ns);
 	int (*fill)(struct session *s, struct buf *out, int64_t now_ns);
@@ -36,8 +50,17 @@ struct session {
 	/* The peer must have said more by then, or the connection is closed;
 	 * 0: it may be silent. */
 	int64_t patience_ns;
-	size_t n_exchanges; /* under way */
+	size_t n_exchanges;	    /* under way */
+	struct http_budget *budget; /* ref; the shard's */
+	size_t held;		    /* of it, by this session */
 };
+
+/* For sessions: what they hold has changed. */
+static inline void session_hold(struct session *s, size_t bytes)
+{
+	s->budget->used += bytes - s->held;
+	s->held = bytes;
+}
 
 /* Takes all bytes. Returns: 0, ERR_PROTO (close the connection, without
  * another word), ERR_NOMEM. */

@@ -172,7 +172,10 @@ static int send_framed(struct call *c, struct buf *message)
 	return r;
 }
 
-/* A message that compresses badly goes as it is. */
+/* A message that compresses badly goes as it is, and so does a large one: the
+ * loop would stand still, and records are ciphertext mostly. */
+#define COMPRESS_MAX (64 * 1024)
+
 static int compress(struct buf *message)
 {
 	struct slice plain = slice_from(buf_slice(message), MESSAGE_PREFIX_LEN);
@@ -199,7 +202,7 @@ static int frame_and_send(struct call *c, struct buf *message)
 {
 	int r = 0;
 
-	if (c->reply_gzip)
+	if (c->reply_gzip && buf_len(message) <= COMPRESS_MAX)
 		r = compress(message);
 	else
 		message_end(message, MESSAGE_PLAIN);

@@ -108,7 +108,7 @@ int grpc_bin_check(struct slice value, size_t *ret_error_at)
 	return 0;
 }
 
-char *grpc_message_encode(struct arena *a, struct slice message)
+char *grpc_message_encode(struct arena *a, struct slice message, size_t max)
 {
 	static const char digits[] = "0123456789ABCDEF";
 	size_t len = MIN(message.len, (size_t)GRPC_MESSAGE_MAX), i;
@@ -117,7 +117,7 @@ char *grpc_message_encode(struct arena *a, struct slice message)
 
 	if (!text)
 		return NULL;
-	for (i = 0; i < len; i++) {
+	for (i = 0; i < len && (size_t)(out - text) + 3 <= max; i++) {
 		c = message.ptr[i];
 		if (c >= ' ' && c <= '~' && c != '%') {
 			*out++ = (char)c;

@@ -23,9 +23,10 @@ MUSTCHECK int grpc_timeout_parse(
 MUSTCHECK int grpc_bin_check(struct slice value, size_t *ret_error_at);
 
 /* The longest status message we send: with every byte escaped it stays below
- * the 8 KiB of headers that all clients take. */
+ * the 8 KiB of headers that most clients take. */
 #define GRPC_MESSAGE_MAX 1024
 
-/* The message, cut and percent-encoded as grpc-message wants it; NULL when
- * there is no memory. */
-MUSTCHECK char *grpc_message_encode(struct arena *a, struct slice message);
+/* The message, cut and percent-encoded as grpc-message wants it, in at most
+ * `max` bytes; NULL when there is no memory. */
+MUSTCHECK char *grpc_message_encode(
+	struct arena *a, struct slice message, size_t max);

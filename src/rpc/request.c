@@ -12,6 +12,12 @@
 /* Sentences for peers quote what they sent; this much of it. */
 #define QUOTED_TEXT_MAX GRPC_MESSAGE_MAX
 
+/* A longer content-type is not mirrored. */
+#define MIRRORED_TYPE_MAX 128
+
+/* What headers beside grpc-message take up, as peers count it. */
+#define REPLY_HEADERS_OTHER 512
+
 bool request_reject(struct call *c, unsigned http_status,
 	enum rpc_status status, const char *fmt, ...)
 {
@@ -30,8 +36,11 @@ bool request_mirror_type(struct call *c, struct slice type)
 {
 	/* A header's value lives as long as the exchange, but has no NUL
 	 * behind it. */
-	const char *copy = arena_dup(&c->exchange->arena, type);
+	const char *copy;
 
+	if (type.len > MIRRORED_TYPE_MAX)
+		return true;
+	copy = arena_dup(&c->exchange->arena, type);
 	if (!copy)
 		return request_reject(c, 200, RPC_RESOURCE_EXHAUSTED,
 			"server is out of memory");
@@ -44,11 +53,21 @@ int request_receive(struct call *c, struct slice bytes)
 	return message_reader_take(&c->request, bytes);
 }
 
+/* Headers over the limit that a peer has set lose the whole reply, so it is
+ * the sentence that is cut. */
+static size_t message_room(const struct call *c)
+{
+	size_t max = c->exchange->reply_header_max;
+
+	return max > REPLY_HEADERS_OTHER ? max - REPLY_HEADERS_OTHER : 0;
+}
+
 int status_headers(struct call *c, enum rpc_status status, const char *text,
 	struct reply_header headers[STATUS_HEADERS_MAX], size_t *ret_n)
 {
 	struct arena *arena = &c->exchange->arena;
-	char *encoded = grpc_message_encode(arena, slice_str(text));
+	char *encoded =
+		grpc_message_encode(arena, slice_str(text), message_room(c));
 	char code[4], *copy;
 	size_t n = 0;
 

@@ -17,6 +17,7 @@ const LARGEST_RECORD = 65536;
 const MIB = 1 << 20;
 const PAGE_BYTES = 3.5 * MIB;
 const LARGEST_REPLY = 4 * MIB;
+const SEAM = [65400, 65460]; // data of one record
 const WRITERS = Number(process.env.E2E_WRITERS || 8);
 const OVERHEAD = 128; // bytes of a record beside its data
 
@@ -31,8 +32,8 @@ async function fill(user, count, data) {
 }
 
 /** One page: its bytes on the wire and its records. */
-async function page(user, since) {
-  const answer = await session.message('/sync.Syncer/ListChanges',
+async function page(user, since, over = session) {
+  const answer = await over.message('/sync.Syncer/ListChanges',
     encode('ListChanges', user.signed('ListChanges',
       { since_revision: String(since) })), { seconds: 20 });
   assert.equal(answer.status, 0, answer.message);
@@ -119,6 +120,23 @@ async function smallRecords() {
   for (const listener of [...listeners, other]) listener.cancel();
 }
 
+/** Replies whose end falls around the server's 64-KiB output buffer. */
+async function seams(address) {
+  const wide = new Session(address, { initialWindowSize: 4 * MIB });
+  const [first, last] = SEAM;
+  await test('replies of every length around 64 KiB arrive', async () => {
+    for (let size = first; size <= last; size += 2) {
+      const user = account();
+      await user.write({ id: 'r', data: Buffer.alloc(size, 7) });
+      for (const over of [session, wide]) {
+        const { changes } = await page(user, 0, over);
+        assert.equal(changes[0].data.length, size);
+      }
+    }
+  });
+  await wide.close();
+}
+
 async function largeRecords() {
   const user = account();
   await test(`${LARGE} records of 64 KiB are written`, () =>
@@ -193,6 +211,7 @@ await suite(async () => {
   await smallRecords();
   await largeRecords();
   await mixedRecords();
+  await seams(server.address);
   await session.close();
   client.close();
 });

@@ -34,6 +34,7 @@ struct stack {
 	struct loop *loop;	 /* own */
 	struct session *session; /* own */
 	struct rpc_server server;
+	struct http_budget budget;
 	struct buf output; /* all that was sent */
 	bool closed;	   /* the session gave up, or is done */
 };

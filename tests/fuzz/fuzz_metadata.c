@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (grpc_bin_check(text, &at) < 0)
 		FUZZ_CHECK(at <= size);
 	arena_init(&arena, 64 * 1024);
-	encoded = grpc_message_encode(&arena, text);
+	encoded = grpc_message_encode(&arena, text, 3 * size + 1);
 	FUZZ_CHECK(encoded);
 	check_encoded(encoded);
 	arena_release(&arena);

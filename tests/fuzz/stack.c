@@ -74,9 +74,9 @@ static int make_session(struct stack *s, enum stack_kind kind)
 							      : web_on_request,
 		.ctx = &s->server};
 	if (kind == STACK_H1_WEB)
-		return h1_session_new(&door, &log, on_output, s,
+		return h1_session_new(&door, &log, &s->budget, on_output, s,
 			loop_now_ns(s->loop), &s->session);
-	return h2_session_new(&options, &door, &log, on_output, s,
+	return h2_session_new(&options, &door, &log, &s->budget, on_output, s,
 		loop_now_ns(s->loop), &s->session);
 }
 
@@ -128,6 +128,7 @@ void stack_feed(struct stack *s, struct slice bytes)
 void stack_end(struct stack *s)
 {
 	session_free(&s->session);
+	FUZZ_CHECK(s->budget.used == 0);
 	FUZZ_CHECK(loop_turn(s->loop, 0) == 0);
 	loop_free(&s->loop);
 	buf_release(&s->output);

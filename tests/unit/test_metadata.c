@@ -81,9 +81,10 @@ TEST(metadata, messages_are_percent_encoded_in_upper_hex)
 
 	arena_init(&a, 1 << 16);
 	ck_assert_str_eq(
-		grpc_message_encode(&a, slice_str("bad 100% \"\xc3\xa9\"\n")),
+		grpc_message_encode(
+			&a, slice_str("bad 100% \"\xc3\xa9\"\n"), SIZE_MAX),
 		"bad 100%25 \"%C3%A9\"%0A");
-	ck_assert_str_eq(grpc_message_encode(&a, slice_str("")), "");
+	ck_assert_str_eq(grpc_message_encode(&a, slice_str(""), SIZE_MAX), "");
 	arena_release(&a);
 }
 
@@ -94,8 +95,20 @@ TEST(metadata, long_messages_are_cut)
 
 	memset(text, 'x', sizeof(text));
 	arena_init(&a, 1 << 16);
-	ck_assert_uint_eq(
-		strlen(grpc_message_encode(&a, slice_of(text, sizeof(text)))),
+	ck_assert_uint_eq(strlen(grpc_message_encode(
+				  &a, slice_of(text, sizeof(text)), SIZE_MAX)),
 		GRPC_MESSAGE_MAX);
+	arena_release(&a);
+}
+
+TEST(metadata, a_message_is_cut_to_what_the_peer_takes)
+{
+	struct arena a;
+
+	arena_init(&a, 64 * 1024);
+	/* Whole escapes only, and room is counted as if every byte had one. */
+	ck_assert_str_eq(
+		grpc_message_encode(&a, slice_str("\n\n\n"), 8), "%0A%0A");
+	ck_assert_str_eq(grpc_message_encode(&a, slice_str("abc"), 0), "");
 	arena_release(&a);
 }
