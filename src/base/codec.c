@@ -80,7 +80,7 @@ static ssize_t padding_fault(struct slice text, size_t at, int have)
 		if (next == text.len)
 			return (ssize_t)text.len;
 		if (text.ptr[next] != '=')
-			return (ssize_t)next;
+			return (ssize_t)next - 1; /* so does Go */
 		next = skip_line_breaks(text, next + 1);
 	}
 	return next == text.len ? -1 : (ssize_t)next;
