@@ -100,31 +100,28 @@ static bool is_plain(struct slice value)
 	return value.len > 0 && value.len <= LOG_VALUE_MAX;
 }
 
-/* Quoted, with everything but printable ASCII as \xNN. */
+/* Quoted, with everything but printable ASCII as \xNN, up to LOG_VALUE_MAX
+ * characters in between. */
 static void put_quoted(struct line *l, struct slice value)
 {
-	size_t i, limit = MIN(value.len, (size_t)LOG_VALUE_MAX / 4);
+	char text[5]; /* one byte's \xNN */
+	size_t i, n, used = 0;
 	uint8_t c;
 
-	/* The short limit holds for the worst case, all bytes escaped; text
-	 * that is mostly printable may be longer. */
-	for (i = 0; i < value.len; i++) {
-		if (value.ptr[i] < ' ' || value.ptr[i] >= 0x7f)
-			break;
-	}
-	if (i == value.len)
-		limit = MIN(value.len, (size_t)LOG_VALUE_MAX);
 	put(l, "\"", 1);
-	for (i = 0; i < limit; i++) {
+	for (i = 0; i < value.len; i++) {
 		c = value.ptr[i];
-		if (c == '"' || c == '\\')
-			putf(l, "\\%c", c);
-		else if (c < ' ' || c >= 0x7f)
-			putf(l, "\\x%02x", c);
-		else
-			put(l, (const char *)&value.ptr[i], 1);
+		n = (size_t)snprintf(text, sizeof(text),
+			c < ' ' || c >= 0x7f	? "\\x%02x"
+			: c == '"' || c == '\\' ? "\\%c"
+						: "%c",
+			c);
+		if (n > LOG_VALUE_MAX - used)
+			break;
+		put(l, text, n);
+		used += n;
 	}
-	if (limit < value.len)
+	if (i < value.len)
 		put(l, "...", 3);
 	put(l, "\"", 1);
 }
