@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/config.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/unit.h"
+
+/* The environment of a test: one variable, or none. */
+static const char *set_name, *set_value;
+static struct config config;
+static struct errmsg why;
+
+static char *get(const char *name)
+{
+	if (!set_name || strcmp(name, set_name) != 0)
+		return NULL;
+	return (char *)(uintptr_t)set_value; /* getenv's type lacks a const */
+}
+
+static int load(const char *name, const char *value)
+{
+	set_name = name;
+	set_value = value;
+	why.text[0] = '\0';
+	return config_load(get, &config, &why);
+}
+
+static void check_v4(
+	const struct config_address *a, const char *host, unsigned port)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&a->addr;
+	char text[INET_ADDRSTRLEN];
+
+	ck_assert_int_eq(a->addr.ss_family, AF_INET);
+	ck_assert_uint_eq(a->addr_len, sizeof(*v4));
+	ck_assert_uint_eq(ntohs(v4->sin_port), port);
+	ck_assert_ptr_nonnull(
+		inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text)));
+	ck_assert_str_eq(text, host);
+}
+
+static void check_v6(
+	const struct config_address *a, const char *host, unsigned port)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&a->addr;
+	char text[INET6_ADDRSTRLEN];
+
+	ck_assert_int_eq(a->addr.ss_family, AF_INET6);
+	ck_assert_uint_eq(a->addr_len, sizeof(*v6));
+	ck_assert_uint_eq(ntohs(v6->sin6_port), port);
+	ck_assert_ptr_nonnull(
+		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text)));
+	ck_assert_str_eq(text, host);
+}
+
+static void check_defaults(void)
+{
+	ck_assert_str_eq(config.grpc_address.text, "0.0.0.0:8080");
+	check_v4(&config.grpc_address, "0.0.0.0", 8080);
+	ck_assert_str_eq(config.web_address.text, "0.0.0.0:8081");
+	check_v4(&config.web_address, "0.0.0.0", 8081);
+	ck_assert_str_eq(config.sqlite_dir, "db");
+	ck_assert_str_eq(config.database_url, "");
+	ck_assert_uint_eq(config.ca_cert_len, 0);
+	ck_assert_str_eq(config.crl_url, "");
+	ck_assert_uint_eq(config.crl_refresh_s, 300);
+	ck_assert_int_eq(config.crl_start, CRL_START_OPEN);
+	ck_assert_int_eq(config.log_level, LOG_INFO);
+	ck_assert_int_eq(
+		config.shards, MIN(sysconf(_SC_NPROCESSORS_ONLN), 256L));
+	ck_assert_uint_eq(config.max_streams, 100);
+	ck_assert_uint_eq(config.max_connections, 50000);
+	ck_assert_uint_eq(config.listener_write_timeout_s, 30);
+	ck_assert_uint_eq(config.drain_timeout_s, 30);
+	ck_assert(config.list_overlap);
+}
+
+static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
+	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL", "CA_CERT",
+	"CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY", "LOG_LEVEL",
+	"SHARDS", "MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
+	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP"};
+
+TEST(config, every_variable_has_a_default_also_when_empty)
+{
+	ck_assert_int_eq(load(NULL, NULL), 0);
+	check_defaults();
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		ck_assert_int_eq(load(names[i], ""), 0);
+		check_defaults();
+	}
+}
+
+static size_t n_asked;
+
+static char *count(const char *name)
+{
+	bool known = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		known |= !strcmp(name, names[i]);
+	ck_assert_msg(known, "%s", name);
+	n_asked++;
+	return NULL;
+}
+
+TEST(config, no_other_variable_is_asked_for)
+{
+	ck_assert_int_eq(config_load(count, &config, &why), 0);
+	ck_assert_uint_eq(n_asked, ARRAY_LEN(names));
+}
+
+TEST(config, texts_are_taken_as_they_are)
+{
+	ck_assert_int_eq(load("SQLITE_DIR_PATH", "/var/lib/x y"), 0);
+	ck_assert_str_eq(config.sqlite_dir, "/var/lib/x y");
+	ck_assert_int_eq(load("DATABASE_URL", "postgres://u:p@h/d"), 0);
+	ck_assert_str_eq(config.database_url, "postgres://u:p@h/d");
+	ck_assert_int_eq(load("CRL_URL", "https://x/crl"), 0);
+	ck_assert_str_eq(config.crl_url, "https://x/crl");
+}
+
+TEST(config, addresses_are_numeric_of_either_family)
+{
+	ck_assert_int_eq(load("GRPC_LISTEN_ADDRESS", "127.0.0.1:0"), 0);
+	check_v4(&config.grpc_address, "127.0.0.1", 0);
+	ck_assert_int_eq(load("GRPC_LISTEN_ADDRESS", "10.1.2.3:65535"), 0);
+	check_v4(&config.grpc_address, "10.1.2.3", 65535);
+	ck_assert_str_eq(config.grpc_address.text, "10.1.2.3:65535");
+	check_v4(&config.web_address, "0.0.0.0", 8081);
+	ck_assert_int_eq(load("GRPC_WEB_LISTEN_ADDRESS", "[::1]:80"), 0);
+	check_v6(&config.web_address, "::1", 80);
+	ck_assert_int_eq(load("GRPC_WEB_LISTEN_ADDRESS",
+				 "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255."
+				 "255]:80"),
+		0);
+	ck_assert_int_eq(load("GRPC_LISTEN_ADDRESS", ":9090"), 0);
+	check_v6(&config.grpc_address, "::", 9090);
+	ck_assert_int_eq(load("GRPC_LISTEN_ADDRESS", "localhost:1"), 0);
+	check_v4(&config.grpc_address, "127.0.0.1", 1);
+}
+
+TEST(config, numbers_reach_from_their_least_to_their_most)
+{
+	static const struct {
+		const char *name;
+		uint32_t *field;
+		const char *least, *most;
+		uint32_t most_value;
+	} numbers[] = {
+		{"CRL_REFRESH_SECONDS", &config.crl_refresh_s, "1", "3600",
+			3600},
+		{"SHARDS", &config.shards, "1", "256", 256},
+		{"MAX_STREAMS_PER_CONNECTION", &config.max_streams, "1", "1000",
+			1000},
+		{"MAX_CONNECTIONS", &config.max_connections, "1", "10000000",
+			10000000},
+		{"LISTENER_WRITE_TIMEOUT", &config.listener_write_timeout_s,
+			"1", "3600", 3600},
+		{"DRAIN_TIMEOUT", &config.drain_timeout_s, "1", "3600", 3600},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		ck_assert_int_eq(load(numbers[i].name, numbers[i].least), 0);
+		ck_assert_uint_eq(*numbers[i].field, 1);
+		ck_assert_int_eq(load(numbers[i].name, numbers[i].most), 0);
+		ck_assert_uint_eq(*numbers[i].field, numbers[i].most_value);
+	}
+}
+
+TEST(config, words_have_their_meaning)
+{
+	ck_assert_int_eq(load("LOG_LEVEL", "debug"), 0);
+	ck_assert_int_eq(config.log_level, LOG_DEBUG);
+	ck_assert_int_eq(load("LOG_LEVEL", "error"), 0);
+	ck_assert_int_eq(config.log_level, LOG_ERROR);
+	ck_assert_int_eq(load("CRL_START_POLICY", "closed"), 0);
+	ck_assert_int_eq(config.crl_start, CRL_START_CLOSED);
+	ck_assert_int_eq(load("CRL_START_POLICY", "open"), 0);
+	ck_assert_int_eq(config.crl_start, CRL_START_OPEN);
+	ck_assert_int_eq(load("LIST_OVERLAP", "off"), 0);
+	ck_assert(!config.list_overlap);
+	ck_assert_int_eq(load("LIST_OVERLAP", "on"), 0);
+	ck_assert(config.list_overlap);
+}
+
+TEST(config, the_ca_is_base64_with_or_without_line_breaks)
+{
+	ck_assert_int_eq(load("CA_CERT", "aGVs\nbG8=\n"), 0);
+	ck_assert_uint_eq(config.ca_cert_len, 5);
+	ck_assert_mem_eq(config.ca_cert, "hello", 5);
+}
+
+/* A refusal names the variable and says nothing of the value: it may be a
+ * secret that was pasted into the wrong one. */
+static void check_refused(const char *name, const char *value)
+{
+	ck_assert_msg(load(name, value) == ERR_INVALID, "%s=%s", name, value);
+	ck_assert_int_eq(strncmp(why.text, name, strlen(name)), 0);
+	ck_assert_int_eq(why.text[strlen(name)], ' ');
+	if (strlen(value) > 8) /* what is no part of our sentence */
+		ck_assert_ptr_null(strstr(why.text, value));
+	ck_assert_uint_lt(strlen(why.text), ERRMSG_MAX - 1);
+}
+
+TEST(config, bad_addresses_are_refused)
+{
+	static const char *const bad[] = {"0.0.0.0", "0.0.0.0:", ":", "8080",
+		"0.0.0.0:65536", "0.0.0.0:-1", "0.0.0.0:+1", "0.0.0.0: 1",
+		"0.0.0.0:1x", "0.0.0.0:99999999999999999999", "256.0.0.1:80",
+		"1.2.3:80", "::1:80", "[::1:80", "::1]:80", "[::g]:80",
+		"example.org:80", "postgres-password:5432x", "127.0.0.1:80:80",
+		" 127.0.0.1:80",
+		"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:80"};
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		check_refused("GRPC_LISTEN_ADDRESS", bad[i]);
+		check_refused("GRPC_WEB_LISTEN_ADDRESS", bad[i]);
+	}
+}
+
+TEST(config, bad_numbers_are_refused)
+{
+	static const char *const numbers[] = {"CRL_REFRESH_SECONDS", "SHARDS",
+		"MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
+		"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT"};
+	static const char *const bad[] = {"0", "-1", "+1", " 1", "1 ", "1s",
+		"0x1", "1e1", "ten", "s3cretpassword", "10000001", "4294967297",
+		"18446744073709551617", "99999999999999999999999999"};
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		for (size_t k = 0; k < ARRAY_LEN(bad); k++)
+			check_refused(numbers[i], bad[k]);
+	}
+	check_refused("SHARDS", "257");
+	check_refused("CRL_REFRESH_SECONDS", "3601");
+	check_refused("MAX_STREAMS_PER_CONNECTION", "1001");
+}
+
+TEST(config, other_words_are_refused)
+{
+	check_refused("LOG_LEVEL", "INFO");
+	check_refused("LOG_LEVEL", "s3cretpassword");
+	check_refused("CRL_START_POLICY", "Open");
+	check_refused("CRL_START_POLICY", "s3cretpassword");
+	check_refused("LIST_OVERLAP", "true");
+	check_refused("LIST_OVERLAP", "1");
+	check_refused("LIST_OVERLAP", "s3cretpassword");
+}
+
+TEST(config, bad_certificates_are_refused)
+{
+	static char text[CONFIG_CA_CERT_MAX * 2];
+
+	check_refused("CA_CERT", "-----BEGIN CERTIFICATE-----");
+	check_refused("CA_CERT", "aGVsbG8");
+	check_refused("CA_CERT", "s3cret-password");
+	check_refused("CA_CERT", "\n");
+	memset(text, 'A', sizeof(text) - 1);
+	check_refused("CA_CERT", text);
+	/* 8 KiB and a byte, as 10924 characters say. */
+	text[10924] = '\0';
+	check_refused("CA_CERT", text);
+	text[10912] = '\0';
+	ck_assert_int_eq(load("CA_CERT", text), 0);
+	ck_assert_uint_eq(config.ca_cert_len, 10912 / 4 * 3);
+}
+
+TEST(config, long_texts_are_refused_at_their_limit)
+{
+	static const char *const texts[] = {
+		"SQLITE_DIR_PATH", "DATABASE_URL", "CRL_URL"};
+	static char text[CONFIG_TEXT_MAX + 1];
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		memset(text, 'x', CONFIG_TEXT_MAX);
+		check_refused(texts[i], text);
+		text[CONFIG_TEXT_MAX - 1] = '\0';
+		ck_assert_int_eq(load(texts[i], text), 0);
+	}
+	memset(text, '0', CONFIG_TEXT_MAX);
+	text[0] = ':';
+	check_refused("GRPC_LISTEN_ADDRESS", text);
+}
+
+TEST(config, reads_the_real_environment_too)
+{
+	ck_assert_int_eq(setenv("LOG_LEVEL", "warn", 1), 0);
+	ck_assert_int_eq(config_load(getenv, &config, &why), 0);
+	ck_assert_int_eq(config.log_level, LOG_WARN);
+}
