@@ -33,17 +33,22 @@ static int open_reserve(void)
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void refuse_one(struct listener *l)
+/* Returns whether there was one to refuse: accept() says that descriptors are
+ * short before it looks whether anybody waits. */
+static bool refuse_one(struct listener *l)
 {
 	int fd;
 
-	log_warn(NULL, "accept.no_descriptors");
 	if (l->reserve_fd >= 0)
 		close(l->reserve_fd);
 	fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		close(fd);
 	l->reserve_fd = open_reserve();
+	if (fd < 0)
+		return false;
+	log_warn(NULL, "accept.no_descriptors");
+	return true;
 }
 
 static void on_ready(struct watch *w, uint32_t ready UNUSED)
@@ -55,7 +60,8 @@ static void on_ready(struct watch *w, uint32_t ready UNUSED)
 	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
 		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-			refuse_one(l);
+			if (!refuse_one(l))
+				return;
 			continue;
 		}
 		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
