@@ -165,11 +165,16 @@ static int watch_for_stall(struct call *c)
 /* Returns: 0, ERR_*. */
 static int send_framed(struct call *c, struct buf *message)
 {
+	size_t before = c->exchange->unsent;
 	int r = c->codec->send(c, message);
 
-	if (r == 0 && !timer_is_set(&c->stalled))
-		r = watch_for_stall(c);
-	return r;
+	if (r < 0)
+		return r;
+	if (!timer_is_set(&c->stalled))
+		return watch_for_stall(c);
+	/* What is added is no sign that the peer takes nothing. */
+	c->stalled_unsent += c->exchange->unsent - before;
+	return 0;
 }
 
 /* A message that compresses badly goes as it is, and so does a large one: the

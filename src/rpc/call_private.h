@@ -34,7 +34,7 @@ struct call {
 	struct log_ctx log;
 	struct timer deadline;
 	struct timer stalled;  /* runs while sent bytes wait for the peer */
-	size_t stalled_unsent; /* how many did when it was set */
+	size_t stalled_unsent; /* as many if the peer took none since then */
 	int64_t deadline_ns;
 	const struct call_hooks *hooks; /* ref */
 	void *ctx;			/* hooks' */
