@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
 #include "base/mem.h"
 #include "hub/hub.h"
 
@@ -176,4 +177,40 @@ TEST(hub, subscribing_without_memory_fails_cleanly)
 	ck_assert_str_eq(taken(&a), "phone");
 	hub_unsubscribe(hub, &a.s);
 	hub_free(&hub);
+}
+
+static void ignore(struct subscriber *s UNUSED)
+{
+}
+
+/* Subscribing fails or does not; who is subscribed hears of every change. */
+TEST(hub, survives_every_failing_allocation)
+{
+	const struct slice id = slice_str("client");
+	struct slice told;
+	bool happened;
+	long n = 0;
+
+	do {
+		struct subscriber s[2] = {
+			{.on_notice = ignore}, {.on_notice = ignore}};
+		struct hub *h = NULL;
+		int r;
+
+		(void)mem_fail_after(n++);
+		r = hub_new(&h);
+		for (int i = 0; r == 0 && i < 2; i++)
+			r = hub_subscribe(h, &s[i], &alice);
+		if (r == 0)
+			hub_publish(h, &alice, &id);
+		happened = mem_fail_after(-1);
+		ck_assert(r == 0 || (r == ERR_NOMEM && happened));
+		for (int i = 0; h && i < 2; i++) {
+			if (r == 0)
+				ck_assert(hub_take(&s[i], &told));
+			hub_unsubscribe(h, &s[i]);
+		}
+		hub_free(&h);
+	} while (happened);
+	ck_assert_int_ge(n, 5);
 }

@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/err.h"
+#include "base/mem.h"
 #include "lib/fake_clock.h"
 #include "lib/unit.h"
 #include "loop/loop.h"
@@ -243,4 +245,52 @@ TEST(loop, stop_ends_run_and_may_come_twice)
 	loop_stop(loop);
 	ck_assert_int_eq(loop_run(loop), 0);
 	loop_free(&loop);
+}
+
+static void on_quiet_timer(struct timer *t UNUSED)
+{
+}
+
+TEST(loop, a_timer_without_memory_stays_as_it_was)
+{
+	enum { N = 100 }; /* more than the first room is for */
+	struct named_timer t[N];
+	int64_t now;
+	int n_set = 0, n_failed = 0;
+
+	set_up();
+	now = loop_now_ns(loop);
+	for (int i = 0; i < N; i++) {
+		t[i] = (struct named_timer){.timer.on_due = on_quiet_timer};
+		(void)mem_fail_after(0);
+		if (timer_set(&t[i].timer, loop, now + 10) < 0) {
+			n_failed++;
+			ck_assert(!timer_is_set(&t[i].timer));
+			(void)mem_fail_after(-1);
+			ck_assert_int_eq(
+				timer_set(&t[i].timer, loop, now + 20), 0);
+		}
+		n_set++;
+		/* Moving one takes no memory. */
+		(void)mem_fail_after(0);
+		ck_assert_int_eq(timer_set(&t[0].timer, loop, now + 5), 0);
+		(void)mem_fail_after(-1);
+	}
+	ck_assert_int_ge(n_failed, 2);
+	ck_assert_int_eq(n_set, N);
+	fake_clock_advance(&time_now, 20);
+	turn();
+	for (int i = 0; i < N; i++)
+		ck_assert(!timer_is_set(&t[i].timer));
+	loop_free(&loop);
+}
+
+TEST(loop, making_one_without_memory_fails_cleanly)
+{
+	fake_clock_init(&time_now);
+	loop = NULL;
+	(void)mem_fail_after(0);
+	ck_assert_int_eq(loop_new(&time_now.clock, &loop), ERR_NOMEM);
+	ck_assert(mem_fail_after(-1));
+	ck_assert_ptr_null(loop);
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "base/err.h"
+#include "base/mem.h"
 #include "config/limits.h"
 #include "hub/recent.h"
 
@@ -124,4 +126,38 @@ TEST(recent, who_asks_without_end_is_let_go)
 	note(10, "phone");
 	ck_assert_uint_eq(start(10), 7);
 	recent_free(&recent);
+}
+
+/* What cannot be remembered is forgotten, and nothing else. */
+TEST(recent, survives_every_failing_allocation)
+{
+	const struct slice x = slice_str("x"), y = slice_str("y");
+	bool happened;
+	long n = 0;
+
+	do {
+		struct recent *r = NULL;
+		struct user_id user = {{2}};
+		uint64_t from;
+		int made;
+
+		(void)mem_fail_after(n);
+		made = recent_new(4, &r);
+		if (made == 0) {
+			recent_note(r, &user, 1, &x, NS_PER_S);
+			recent_note(r, &user, 2, &y, NS_PER_S);
+		}
+		happened = mem_fail_after(-1);
+		if (made < 0) {
+			ck_assert_int_eq(made, ERR_NOMEM);
+			ck_assert_ptr_null(r);
+			n++;
+			continue;
+		}
+		from = recent_start(r, &user, 2, NS_PER_S);
+		ck_assert_uint_eq(from, happened ? 2 : 0);
+		recent_free(&r);
+		n++;
+	} while (happened);
+	ck_assert_int_ge(n, 4);
 }
