@@ -763,6 +763,24 @@ TEST(h2_session, requests_that_do_not_end_are_bounded_together)
 	tear_down();
 }
 
+TEST(h2_session, requests_that_are_complete_no_longer_count)
+{
+	enum { N = 20 };
+	struct upload u[N];
+
+	set_up();
+	behaviour = HOLD;
+	pump();
+	for (size_t i = 0; i < N; i++) {
+		u[i] = (struct upload){.rest = pattern(500000)};
+		ck_assert(!replies[ask(&u[i])].closed);
+		pump_frame_by_frame();
+		ck_assert_int_eq(requests[i].n_ends, 1);
+	}
+	ck_assert_uint_eq(h2_session_streams(session), N);
+	tear_down();
+}
+
 TEST(h2_session, a_cancelled_exchange_is_over_at_once)
 {
 	struct upload u = {.open = true};

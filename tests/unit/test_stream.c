@@ -191,6 +191,8 @@ TEST(stream, a_slow_reader_gets_every_byte)
 			send_all_to_peer(3000000, pieces[k]);
 			ck_assert_int_eq(talker.n_closed, 0);
 			ck_assert(!timer_is_set(&talker.stream.write_timer));
+			/* An idle stream holds no memory. */
+			ck_assert_ptr_null(talker.stream.unsent.mem);
 			tear_down();
 		}
 	}
