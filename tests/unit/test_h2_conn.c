@@ -317,3 +317,39 @@ TEST(h2_conn, every_accepted_socket_is_closed_and_counted_without_memory)
 	} while (happened);
 	ck_assert_int_gt(n, 3);
 }
+
+/* While output waits nothing is read, so silence is no sign: the stream's
+ * write timeout decides. */
+TEST(h2_conn, a_peer_that_is_slow_to_read_is_not_called_silent)
+{
+	enum { BODY = 8 * 1024 * 1024 }; /* more than a socket takes */
+	const nghttp2_settings_entry window = {
+		NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 2 * BODY};
+	struct buf body;
+	uint8_t *room;
+
+	set_up();
+	ck_assert_int_eq(nghttp2_submit_settings(client, 0, &window, 1), 0);
+	ck_assert_int_eq(
+		nghttp2_session_set_local_window_size(client, 0, 0, 2 * BODY),
+		0);
+	ask();
+	talk();
+	buf_init(&body, BODY);
+	ck_assert_int_eq(buf_reserve(&body, BODY, &room), 0);
+	memset(room, 'x', BODY);
+	buf_commit(&body, BODY);
+	ck_assert_int_eq(exchange_respond(held, 200, NULL, 0, false), 0);
+	ck_assert_int_eq(exchange_send(held, &body), 0);
+	turn();
+	for (int i = 0; i < 29; i++) {
+		fake_clock_advance(&time_now, NS_PER_S);
+		turn();
+		ck_assert_int_eq(n_conn_closed, 0);
+	}
+	fake_clock_advance(&time_now, NS_PER_S);
+	turn();
+	turn();
+	ck_assert_int_eq(n_conn_closed, 1);
+	tear_down();
+}
