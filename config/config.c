@@ -216,12 +216,12 @@ static const struct variable variables[] = {
 int config_load(char *(*get)(const char *name), struct config *ret_config,
 	struct errmsg *reterr)
 {
+	struct config config = {0}; /* handed over whole or not at all */
 	const struct variable *v;
 	const char *text;
 	size_t i;
 	int r;
 
-	memset(ret_config, 0, sizeof(*ret_config));
 	for (i = 0; i < ARRAY_LEN(variables); i++) {
 		v = &variables[i];
 		text = get(v->name);
@@ -229,13 +229,14 @@ int config_load(char *(*get)(const char *name), struct config *ret_config,
 			text = v->fallback;
 		if (!text)
 			continue;
-		r = v->parse(v, text, (char *)ret_config + v->offset, reterr);
+		r = v->parse(v, text, (char *)&config + v->offset, reterr);
 		if (r < 0)
 			return r;
 	}
-	if (ret_config->shards == 0)
-		ret_config->shards =
+	if (config.shards == 0)
+		config.shards =
 			(uint32_t)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L),
 				(long)SHARDS_MAX);
+	*ret_config = config;
 	return 0;
 }

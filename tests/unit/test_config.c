@@ -292,3 +292,18 @@ TEST(config, reads_the_real_environment_too)
 	ck_assert_int_eq(config_load(getenv, &config, &why), 0);
 	ck_assert_int_eq(config.log_level, LOG_WARN);
 }
+
+TEST(config, a_refusal_leaves_the_old_one_untouched)
+{
+	static struct config before;
+
+	ck_assert_int_eq(load("SHARDS", "3"), 0);
+	before = config;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		static char bad[CONFIG_TEXT_MAX + 1];
+
+		memset(bad, '!', CONFIG_TEXT_MAX); /* bad for all of them */
+		check_refused(names[i], bad);
+		ck_assert_mem_eq(&config, &before, sizeof(before));
+	}
+}
