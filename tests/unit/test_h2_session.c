@@ -133,6 +133,7 @@ static struct reply replies[2 * STREAMS_MAX + 1]; /* by stream id */
 static int32_t goaway_last[4];
 static uint32_t goaway_code[4];
 static int n_goaways, n_pings;
+static uint8_t ping_data[8];
 
 static int client_on_header(nghttp2_session *ng UNUSED,
 	const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
@@ -168,8 +169,10 @@ static int client_on_frame(nghttp2_session *ng UNUSED,
 		goaway_last[n_goaways] = frame->goaway.last_stream_id;
 		goaway_code[n_goaways++] = frame->goaway.error_code;
 	}
-	if (frame->hd.type == NGHTTP2_PING)
+	if (frame->hd.type == NGHTTP2_PING) {
 		n_pings++;
+		memcpy(ping_data, frame->ping.opaque_data, 8);
+	}
 	if ((frame->hd.type == NGHTTP2_DATA ||
 		    frame->hd.type == NGHTTP2_HEADERS) &&
 		frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
@@ -963,14 +966,47 @@ TEST(h2_session, a_flood_of_empty_data_ends_the_connection)
 
 TEST(h2_session, pings_are_asked_and_answered)
 {
+	/* What would be the limit of streams, were it in SETTINGS. */
+	static const uint8_t data[8] = {0, 3, 9, 9, 9, 9, 0, 3};
+
 	set_up();
 	pump();
 	ck_assert_int_eq(h2_session_ping(session), 0);
 	pump();
 	ck_assert_int_eq(n_pings, 1);
-	ck_assert_int_eq(nghttp2_submit_ping(client, 0, NULL), 0);
+	ck_assert_int_eq(nghttp2_submit_ping(client, 0, data), 0);
 	pump();
 	ck_assert_int_eq(n_pings, 2);
+	ck_assert_mem_eq(ping_data, data, 8);
+	tear_down();
+}
+
+/* Small buffers, and more frames than fit: none is lost. */
+TEST(h2_session, replies_of_many_streams_go_through_a_small_buffer)
+{
+	enum { N = 60 };
+	static char text[1000];
+	const struct reply_header status[] = {{"grpc-status", slice_str("5")},
+		{"grpc-message", slice_of(text, sizeof(text))}};
+	int32_t ids[N];
+	int r;
+
+	memset(text, 'm', sizeof(text));
+	set_up();
+	behaviour = HOLD;
+	for (int i = 0; i < N; i++)
+		ids[i] = ask(NULL);
+	ck_assert(client_speaks(SIZE_MAX, &r));
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(exchange_respond(requests[i].x, 200, status,
+					 ARRAY_LEN(status), true),
+			0);
+	while (client_speaks(SIZE_MAX, &r) || server_speaks(17000, SIZE_MAX))
+		ck_assert_int_eq(r, 0);
+	for (int i = 0; i < N; i++) {
+		ck_assert(replies[ids[i]].ended);
+		ck_assert_str_eq(replies[ids[i]].grpc_status, "5");
+	}
 	tear_down();
 }
 
