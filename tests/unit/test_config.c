@@ -75,6 +75,10 @@ static void check_defaults(void)
 	ck_assert_uint_eq(config.max_connections, 50000);
 	ck_assert_uint_eq(config.listener_write_timeout_s, 30);
 	ck_assert_uint_eq(config.drain_timeout_s, 30);
+	ck_assert_uint_eq(config.keepalive_time_s, 10);
+	ck_assert_uint_eq(config.keepalive_timeout_s, 5);
+	ck_assert_uint_eq(config.keepalive_min_time_s, 5);
+	ck_assert_uint_eq(config.max_connection_age_s, 0);
 	ck_assert(config.list_overlap);
 }
 
@@ -82,7 +86,9 @@ static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
 	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL", "CA_CERT",
 	"CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY", "LOG_LEVEL",
 	"SHARDS", "MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
-	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP"};
+	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
+	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
+	"MAX_CONNECTION_AGE"};
 
 TEST(config, every_variable_has_a_default_also_when_empty)
 {
@@ -161,6 +167,10 @@ TEST(config, numbers_reach_from_their_least_to_their_most)
 		{"LISTENER_WRITE_TIMEOUT", &config.listener_write_timeout_s,
 			"1", "3600", 3600},
 		{"DRAIN_TIMEOUT", &config.drain_timeout_s, "1", "3600", 3600},
+		{"KEEPALIVE_TIME", &config.keepalive_time_s, "1", "86400",
+			86400},
+		{"KEEPALIVE_TIMEOUT", &config.keepalive_timeout_s, "1", "3600",
+			3600},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {

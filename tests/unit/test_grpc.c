@@ -194,6 +194,7 @@ static void open_request(const struct wish *w)
 {
 	x = (struct exchange){
 		.codec = &fake_codec,
+		.reply_header_max = SIZE_MAX,
 		.method = slice_str(w->method ? w->method : "POST"),
 		.path = slice_str(w->path ? w->path : "/test.Service/Unary"),
 	};
@@ -437,6 +438,7 @@ TEST(grpc, a_request_that_ends_with_its_headers_has_no_message)
 {
 	set_up();
 	x = (struct exchange){.codec = &fake_codec,
+		.reply_header_max = SIZE_MAX,
 		.method = slice_str("POST"),
 		.path = slice_str("/test.Service/Unary"),
 		.body_ended = true};
@@ -596,7 +598,8 @@ static void on_sent_hook(struct call *c)
 	n_sent_hooks++;
 }
 
-static const struct call_hooks hooks = {on_sent_hook, on_over};
+static const struct call_hooks hooks = {
+	.on_sent = on_sent_hook, .on_over = on_over};
 
 /* A call that runs, and whose service answers later. */
 static void begin(const struct wish *w)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections on a real loop and socket pairs, by a clock moved by hand; the
  * peer is nghttp2's client. */
-#include "http/h2_conn.h"
+#include "http/conn.h"
 
 #include <nghttp2/nghttp2.h>
 #include <sys/socket.h>
@@ -14,7 +14,15 @@
 
 static struct fake_clock time_now;
 static struct loop *loop;
-static struct h2_host host;
+static struct conn_host host;
+static struct http_budget budget;
+static struct stream_scratch scratch;
+static const struct conn_options options = {
+	.h2 = {.max_streams = 100, .ping_min_ns = 5 * NS_PER_S},
+	.write_timeout_ns = 30 * NS_PER_S,
+	.keepalive_ns = 10 * NS_PER_S,
+	.keepalive_timeout_ns = 5 * NS_PER_S,
+};
 static int n_conn_closed, n_requests, n_exchanges_closed;
 static struct exchange *held;
 
@@ -34,7 +42,11 @@ static void on_closed(struct exchange *x)
 }
 
 static const struct exchange_handler handler = {
-	on_body, on_nothing, on_nothing, on_closed};
+	.on_body = on_body,
+	.on_body_end = on_nothing,
+	.on_sent = on_nothing,
+	.on_closed = on_closed,
+};
 
 static void on_request(void *ctx UNUSED, struct exchange *x)
 {
@@ -81,7 +93,7 @@ static void accept_peer(void)
 	ck_assert_int_eq(nghttp2_session_client_new(&client, c, NULL), 0);
 	nghttp2_session_callbacks_del(c);
 	ck_assert_int_eq(nghttp2_submit_settings(client, 0, NULL, 0), 0);
-	h2_host_accept(&host, fds[0]);
+	conn_host_accept(&host, fds[0]);
 }
 
 static void set_up(void)
@@ -92,15 +104,17 @@ static void set_up(void)
 	n_pings = n_goaways = 0;
 	hung_up = false;
 	held = NULL;
-	host = (struct h2_host){
+	host = (struct conn_host){
 		.loop = loop,
 		.server = {.on_request = on_request},
-		.options = {.max_streams = 100},
-		.write_timeout_ns = 30 * NS_PER_S,
+		.options = &options,
+		.budget = &budget,
+		.scratch = &scratch,
 		.on_conn_closed = on_conn_closed,
 		.ctx = &n_conn_closed,
 	};
-	h2_host_init(&host);
+	stream_scratch_init(&scratch);
+	conn_host_init(&host);
 	accept_peer();
 }
 
@@ -109,7 +123,9 @@ static void tear_down(void)
 	size_t n_conns = host.n_conns;
 	int before = n_conn_closed;
 
-	h2_host_release(&host);
+	conn_host_release(&host);
+	stream_scratch_release(&scratch);
+	ck_assert_uint_eq(budget.used, 0);
 	ck_assert_int_eq(n_conn_closed, before + (int)n_conns);
 	ck_assert_uint_eq(host.n_conns, 0);
 	ck_assert_int_eq(n_exchanges_closed, n_requests);
@@ -169,7 +185,7 @@ static void wait_s(int seconds, bool speaks)
 	}
 }
 
-TEST(h2_conn, settings_go_out_before_the_client_speaks)
+TEST(conn, settings_go_out_before_the_client_speaks)
 {
 	set_up();
 	turn_with_peer(false);
@@ -179,7 +195,7 @@ TEST(h2_conn, settings_go_out_before_the_client_speaks)
 	tear_down();
 }
 
-TEST(h2_conn, who_never_greets_is_cut_off)
+TEST(conn, who_never_greets_is_cut_off)
 {
 	set_up();
 	wait_s(9, false);
@@ -191,7 +207,7 @@ TEST(h2_conn, who_never_greets_is_cut_off)
 	tear_down();
 }
 
-TEST(h2_conn, a_silent_peer_is_pinged_and_then_cut_off)
+TEST(conn, a_silent_peer_is_pinged_and_then_cut_off)
 {
 	set_up();
 	talk();
@@ -207,7 +223,7 @@ TEST(h2_conn, a_silent_peer_is_pinged_and_then_cut_off)
 	tear_down();
 }
 
-TEST(h2_conn, a_peer_that_answers_pings_may_idle)
+TEST(conn, a_peer_that_answers_pings_may_idle)
 {
 	set_up();
 	talk();
@@ -218,7 +234,7 @@ TEST(h2_conn, a_peer_that_answers_pings_may_idle)
 	tear_down();
 }
 
-TEST(h2_conn, what_is_no_http2_is_hung_up_on)
+TEST(conn, what_is_no_http2_is_hung_up_on)
 {
 	set_up();
 	ck_assert_int_eq(
@@ -230,7 +246,7 @@ TEST(h2_conn, what_is_no_http2_is_hung_up_on)
 	tear_down();
 }
 
-TEST(h2_conn, its_exchanges_end_with_it)
+TEST(conn, its_exchanges_end_with_it)
 {
 	set_up();
 	ask();
@@ -244,11 +260,11 @@ TEST(h2_conn, its_exchanges_end_with_it)
 	tear_down();
 }
 
-TEST(h2_conn, an_idle_connection_drains_in_two_steps)
+TEST(conn, an_idle_connection_drains_in_two_steps)
 {
 	set_up();
 	talk();
-	h2_host_drain(&host);
+	conn_host_drain(&host, 30 * NS_PER_S);
 	talk();
 	ck_assert_int_eq(n_goaways, 1);
 	ck_assert(!hung_up);
@@ -260,12 +276,12 @@ TEST(h2_conn, an_idle_connection_drains_in_two_steps)
 	tear_down();
 }
 
-TEST(h2_conn, a_drain_waits_for_what_is_under_way)
+TEST(conn, a_drain_waits_for_what_is_under_way)
 {
 	set_up();
 	ask();
 	talk();
-	h2_host_drain(&host);
+	conn_host_drain(&host, 30 * NS_PER_S);
 	wait_s(5, true);
 	ck_assert_int_eq(n_goaways, 2);
 	ck_assert(!hung_up);
@@ -276,13 +292,13 @@ TEST(h2_conn, a_drain_waits_for_what_is_under_way)
 	tear_down();
 }
 
-TEST(h2_conn, who_comes_during_the_drain_is_drained)
+TEST(conn, who_comes_during_the_drain_is_drained)
 {
 	set_up();
 	close(peer);
 	turn();
 	nghttp2_session_del(client);
-	h2_host_drain(&host);
+	conn_host_drain(&host, 30 * NS_PER_S);
 	accept_peer();
 	talk();
 	ck_assert_int_eq(n_goaways, 1);
@@ -291,7 +307,7 @@ TEST(h2_conn, who_comes_during_the_drain_is_drained)
 	tear_down();
 }
 
-TEST(h2_conn, every_accepted_socket_is_closed_and_counted_without_memory)
+TEST(conn, every_accepted_socket_is_closed_and_counted_without_memory)
 {
 	bool happened;
 	long n = 0;
@@ -320,7 +336,7 @@ TEST(h2_conn, every_accepted_socket_is_closed_and_counted_without_memory)
 
 /* While output waits nothing is read, so silence is no sign: the stream's
  * write timeout decides. */
-TEST(h2_conn, a_peer_that_is_slow_to_read_is_not_called_silent)
+TEST(conn, a_peer_that_is_slow_to_read_is_not_called_silent)
 {
 	enum { BODY = 8 * 1024 * 1024 }; /* more than a socket takes */
 	const nghttp2_settings_entry window = {
