@@ -62,12 +62,14 @@ static void subscribe(struct call *c, const struct user_id *user)
 	const Sync__Notification greeting = SYNC__NOTIFICATION__INIT;
 	struct syncer *s = call_service(c);
 
+	if (l) {
+		l->call = c;
+		l->subscriber.on_notice = on_notice;
+	}
 	if (!l || hub_subscribe(s->hub, &l->subscriber, user) < 0) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
 		return;
 	}
-	l->call = c;
-	l->subscriber.on_notice = on_notice;
 	call_set_hooks(c, &listener_hooks, l);
 	/* Subscribed before greeted: who reacts to the greeting by asking for
 	 * changes misses none. */
