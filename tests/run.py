@@ -73,6 +73,9 @@ def unit_suites(label, build, timeout_s):
     tests = os.path.join(ROOT, build.directory, 'tests')
     yield Suite(f'unit{label}', [f'{tests}/unit/unit-tests'], timeout_s,
                 SANITIZERS)
+    yield Suite(f'fuzz-seeds{label}',
+                [PYTHON, 'tests/fuzz/replay.py', build.directory], timeout_s,
+                SANITIZERS)
     yield Suite(f'store-sqlite{label}', [f'{tests}/store/store-suite',
                                          'sqlite'], timeout_s, SANITIZERS)
 

@@ -282,10 +282,11 @@ int log_start(void)
  * have stopped, and that must not keep the process from ending. */
 static void join_writer(void)
 {
-	struct timespec until;
+	int64_t until_ns =
+		clock_wall_ns(&clock_system) + LOG_STOP_MAX_S * NS_PER_S;
+	struct timespec until = {
+		.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
 
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += LOG_STOP_MAX_S;
 	if (pthread_timedjoin_np(queue.thread, NULL, &until) == 0)
 		return;
 	pthread_mutex_lock(&queue.lock);

@@ -43,6 +43,7 @@ function padding(size) {
 }
 
 let session;
+let client;
 let user;
 
 const good = () => encode('GetLock', user.signed('GetLock',
@@ -304,22 +305,29 @@ async function replyCases() {
   });
   const accepting = {
     'grpc-accept-encoding': 'identity,deflate,gzip' };
-  await test('a large reply is gzip to who sends and accepts it', async () => {
-    const { flag, encoding, changes } = await largeList(
-      { ...accepting, 'grpc-encoding': 'gzip' });
+  const compressing = { ...accepting, 'grpc-encoding': 'gzip' };
+  await test('a reply is gzip to who sends and accepts it', async () => {
+    const { flag, encoding, changes } = await list(60000, compressing);
     assert.equal(flag, 1);
     assert.equal(encoding, 'gzip');
-    assert.deepEqual(changes[0].data, Buffer.alloc(65536));
+    assert.deepEqual(changes[0].data, Buffer.alloc(60000));
   });
+  await test('one above 64 KiB is not, so that nobody has to wait for it',
+    async () => {
+      const { flag, changes } = await list(65536, compressing);
+      assert.equal(flag, 0);
+      assert.deepEqual(changes[0].data, Buffer.alloc(65536));
+    });
   await test('a large reply is readable to who only accepts it', async () => {
-    const { changes } = await largeList(accepting);
+    const { changes } = await list(65536, accepting);
     assert.deepEqual(changes[0].data, Buffer.alloc(65536));
   });
 }
 
-/** The list of one large record, as sent: {flag, encoding, changes}. */
-async function largeList(headers) {
-  await user.setRecord({ id: 'big', data: Buffer.alloc(65536) });
+/** A new user's list of one record, as sent: {flag, encoding, changes}. */
+async function list(size, headers) {
+  const user = new User(client, new Key());
+  await user.write({ id: 'big', data: Buffer.alloc(size) });
   const request = encode('ListChanges',
     user.signed('ListChanges', { since_revision: '0' }));
   const answer = await session.message('/sync.Syncer/ListChanges', request,
@@ -421,7 +429,7 @@ async function wireCases(server) {
 
 await suite(async () => {
   const server = await startServer();
-  const client = new Client(server.address);
+  client = new Client(server.address);
   user = new User(client, new Key(), { quick: true });
   session = new Session(server.address);
   await test('a plain request is answered', async () =>
