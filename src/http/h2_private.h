@@ -9,6 +9,22 @@
 #include "http/h2_guard.h"
 #include "http/h2_session.h"
 
+#define FRAME_HEADER_LEN 9 /* RFC 9113 section 4.1 */
+
+/* Streams whose end is remembered: frames on them are a fault of the peer's
+ * (RFC 9113 section 5.1), which must have sent them within its last few. */
+#define H2_ENDED_STREAMS 8
+
+/* Where in the peer's frames we are: nghttp2 says nothing of frames on streams
+ * it has forgotten. */
+struct frame_walk {
+	size_t payload_left; /* until the next frame's header */
+	uint8_t header[FRAME_HEADER_LEN];
+	size_t n_header; /* bytes of it that have arrived */
+	uint8_t type;	 /* of the last complete one */
+	int32_t stream;
+};
+
 struct h2_session {
 	struct session session;
 	nghttp2_session *ng;		      /* own */
@@ -26,6 +42,11 @@ struct h2_session {
 	bool ended; /* GOAWAY with an error went out: no more is owed */
 
 	struct h2_guard guard;
+	/* The streams that the peer itself ended last, newest anywhere. nghttp2
+	 * forgets closed streams, as we ask it to, for they cost 232 bytes. */
+	int32_t ended_by_peer[H2_ENDED_STREAMS];
+	unsigned n_ended_by_peer;
+	struct frame_walk walk;
 	int64_t now_ns;
 	size_t request_bytes; /* of all exchanges, held by their handlers */
 	size_t reply_bytes;   /* of all exchanges, not yet sent */
@@ -41,7 +62,8 @@ struct h2_stream {
 	size_t header_bytes;
 	size_t n_headers;
 	size_t request_bytes; /* of the session's, this one's */
-	bool handed_over;     /* on_request has run */
+	bool reset_by_peer;
+	bool handed_over; /* on_request has run */
 
 	struct buf out;		       /* body bytes not yet sent */
 	struct reply_header *trailers; /* in the arena; NULL: none yet */
@@ -49,8 +71,6 @@ struct h2_stream {
 	bool responded; /* HEADERS were submitted */
 	bool finishing; /* nothing will be added to `out` */
 };
-
-#define FRAME_HEADER_LEN 9 /* RFC 9113 section 4.1 */
 
 /* What mem_send can hand over at once at most: a 16-KiB frame with its header.
  * DATA does not come that way. */

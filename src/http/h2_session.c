@@ -195,12 +195,17 @@ static int on_frame_recv(
 			give_up_on_peer(s, "too_many_pings");
 		return 0;
 	case NGHTTP2_DATA: on_data_frame(s, frame); break;
-	case NGHTTP2_HEADERS: break;
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_RST_STREAM: break;
 	default: return 0;
 	}
 	st = find_stream(s, frame->hd.stream_id);
 	if (!st)
 		return 0;
+	if (frame->hd.type == NGHTTP2_RST_STREAM) {
+		st->reset_by_peer = true;
+		return 0;
+	}
 	if (!st->handed_over) {
 		on_request_headers(st, end);
 	} else if (end && !st->x.body_ended) {
@@ -226,13 +231,33 @@ static int on_data_chunk(nghttp2_session *ng UNUSED, uint8_t flags UNUSED,
 	return 0;
 }
 
+static void remember_end(struct h2_session *s, const struct h2_stream *st)
+{
+	if (st->x.body_ended || st->reset_by_peer)
+		s->ended_by_peer[s->n_ended_by_peer++ % H2_ENDED_STREAMS] =
+			st->id;
+}
+
+static bool was_ended_by_peer(const struct h2_session *s, int32_t id)
+{
+	size_t i;
+
+	for (i = 0; i < H2_ENDED_STREAMS; i++) {
+		if (s->ended_by_peer[i] == id)
+			return true;
+	}
+	return false;
+}
+
 static int on_stream_close(
 	nghttp2_session *ng UNUSED, int32_t id, uint32_t code UNUSED, void *ctx)
 {
 	struct h2_stream *st = find_stream(ctx, id);
 
-	if (st)
+	if (st) {
+		remember_end(ctx, st);
 		h2_stream_close(st);
+	}
 	return 0;
 }
 
@@ -372,22 +397,74 @@ static void h2_free(struct session *session)
 	mem_free(s);
 }
 
-static int h2_receive(
-	struct session *session, struct slice bytes, int64_t now_ns)
+static int give_to_ng(struct h2_session *s, struct slice bytes)
 {
-	struct h2_session *s = h2_of(session);
-	ssize_t n;
+	ssize_t n = nghttp2_session_mem_recv(s->ng, bytes.ptr, bytes.len);
 
-	s->now_ns = now_ns;
-	n = nghttp2_session_mem_recv(s->ng, bytes.ptr, bytes.len);
-	h2_session_count(s);
-	if (nghttp2_session_want_write(s->ng))
-		s->on_output(s->ctx);
 	if (n >= 0)
 		return 0;
 	log_debug(s->log, "h2.bad_input",
 		F_STR("reason", nghttp2_strerror((int)n)));
 	return n == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : ERR_PROTO;
+}
+
+/* What comes on a stream that we reset may have crossed our RST_STREAM, and
+ * nghttp2 ignores it. After the peer's own end there is no excuse. */
+static void check_closed_stream(struct h2_session *s)
+{
+	const struct frame_walk *w = &s->walk;
+
+	if ((w->type == NGHTTP2_DATA || w->type == NGHTTP2_HEADERS) &&
+		!find_stream(s, w->stream) && was_ended_by_peer(s, w->stream))
+		(void)nghttp2_session_terminate_session(s->ng,
+			NGHTTP2_STREAM_CLOSED); /* or keepalive ends it */
+}
+
+/* Goes on to the end of the next frame header, or of the bytes. Returns how
+ * many bytes that is; *ret_header says whether there is a new one. */
+static size_t walk(struct frame_walk *w, struct slice bytes, bool *ret_header)
+{
+	size_t at = MIN(w->payload_left, bytes.len);
+	size_t n = MIN(bytes.len - at, (size_t)FRAME_HEADER_LEN - w->n_header);
+	const uint8_t *h = w->header;
+
+	w->payload_left -= at;
+	memcpy(w->header + w->n_header, bytes.ptr + at, n);
+	w->n_header += n;
+	*ret_header = w->n_header == FRAME_HEADER_LEN;
+	if (*ret_header) {
+		w->payload_left = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+		w->type = h[3];
+		w->stream = (int32_t)((uint32_t)(h[5] & 0x7f) << 24 |
+				      (uint32_t)h[6] << 16 |
+				      (uint32_t)h[7] << 8 | h[8]);
+		w->n_header = 0;
+	}
+	return at + n;
+}
+
+/* nghttp2 takes all up to and with a frame's header before that is looked at,
+ * so that it has seen the end of streams before it. */
+static int h2_receive(
+	struct session *session, struct slice bytes, int64_t now_ns)
+{
+	struct h2_session *s = h2_of(session);
+	bool header = false;
+	size_t n;
+	int r = 0;
+
+	s->now_ns = now_ns;
+	while (bytes.len > 0 && r == 0) {
+		n = walk(&s->walk, bytes, &header);
+		r = give_to_ng(s, slice_of(bytes.ptr, n));
+		bytes = slice_from(bytes, n);
+		if (r == 0 && header)
+			check_closed_stream(s);
+	}
+	h2_session_count(s);
+	if (nghttp2_session_want_write(s->ng))
+		s->on_output(s->ctx);
+	return r;
 }
 
 /* The first frame out is our SETTINGS: writes the true limit of streams where
@@ -515,6 +592,7 @@ int h2_session_new(const struct h2_options *options,
 	s->ctx = ctx;
 	s->guard.ping_min_ns = options->ping_min_ns;
 	s->drain_reason = "";
+	s->walk.payload_left = NGHTTP2_CLIENT_MAGIC_LEN;
 	list_init(&s->streams);
 	r = make_ng(s);
 	if (r == 0)

@@ -179,19 +179,11 @@ static void start_call(struct rpc_server *server, struct exchange *x)
 
 /* ---- what is no call ---- */
 
-static void ignore_body(struct exchange *x UNUSED, struct slice bytes UNUSED)
-{
-}
-
-static void ignore(struct exchange *x UNUSED)
-{
-}
-
-static const struct exchange_handler page_handler = {
-	.on_body = ignore_body,
-	.on_body_end = ignore,
-	.on_sent = ignore,
-	.on_closed = ignore,
+/* A page waits for the end of its request, which must come by then. */
+struct page {
+	struct rpc_server *server; /* ref */
+	struct exchange *x;	   /* ref */
+	struct timer patience;
 };
 
 static void reply_page(struct exchange *x, unsigned status, const char *text)
@@ -204,7 +196,6 @@ static void reply_page(struct exchange *x, unsigned status, const char *text)
 	struct buf body;
 	int r = 0;
 
-	x->handler = &page_handler;
 	buf_init(&body, strlen(text));
 	if (body_wanted)
 		r = buf_append(&body, text, strlen(text));
@@ -232,7 +223,6 @@ static void reply_preflight(struct exchange *x)
 	};
 	size_t n = 1;
 
-	x->handler = &page_handler;
 	if (exchange_header(x, "origin").ptr) {
 		headers[n++] = (struct reply_header){
 			"access-control-allow-origin", slice_str("*")};
@@ -261,19 +251,72 @@ static bool is_preflight(const struct exchange *x)
 	       exchange_header(x, "access-control-request-method").ptr;
 }
 
-void web_on_request(void *ctx, struct exchange *x)
+static void answer_page(struct exchange *x)
 {
-	struct rpc_server *server = ctx;
+	const struct page *page = x->ctx;
+	bool serving = page->server->serving;
 
-	if (is_call(x))
-		start_call(server, x);
-	else if (is_preflight(x))
+	if (is_preflight(x))
 		reply_preflight(x);
 	else if (slice_eq_str(x->path, "/health"))
-		reply_page(x, server->serving ? 200 : 503,
-			server->serving ? "OK" : "not serving");
+		reply_page(
+			x, serving ? 200 : 503, serving ? "OK" : "not serving");
 	else if (slice_eq_str(x->path, "/"))
 		reply_page(x, 200, "gRPC-Web service is running!");
 	else
 		reply_page(x, 404, "not found");
+}
+
+static void page_on_body(struct exchange *x UNUSED, struct slice bytes UNUSED)
+{
+}
+
+static void page_on_sent(struct exchange *x UNUSED)
+{
+}
+
+static void page_on_closed(struct exchange *x)
+{
+	struct page *page = x->ctx;
+
+	timer_clear(&page->patience);
+}
+
+static const struct exchange_handler page_handler = {
+	.on_body = page_on_body,
+	.on_body_end = answer_page,
+	.on_sent = page_on_sent,
+	.on_closed = page_on_closed,
+};
+
+static void page_on_patience(struct timer *t)
+{
+	exchange_reset(CONTAINER_OF(t, struct page, patience)->x);
+}
+
+/* Without memory there is no handler, and the exchange is refused. */
+static void start_page(struct rpc_server *server, struct exchange *x)
+{
+	struct page *page = arena_zalloc(&x->arena, sizeof(*page));
+
+	if (!page)
+		return;
+	page->server = server;
+	page->x = x;
+	page->patience.on_due = page_on_patience;
+	if (timer_set(&page->patience, server->loop,
+		    loop_now_ns(server->loop) + RPC_RECEIVE_TIMEOUT_NS) < 0)
+		return;
+	x->ctx = page;
+	x->handler = &page_handler;
+	if (x->body_ended)
+		answer_page(x);
+}
+
+void web_on_request(void *ctx, struct exchange *x)
+{
+	if (is_call(x))
+		start_call(ctx, x);
+	else
+		start_page(ctx, x);
 }
