@@ -1,0 +1,231 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix of script/interop: one row a client, PASS, FAIL or SKIPPED.
+
+Usage: matrix.py [ROW...]
+"""
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+TOOLS = os.path.join(ROOT, 'build-interop')
+PROTO = os.path.join(ROOT, 'proto')
+
+GO_TOOLS = {
+    'grpc-go': ('google.golang.org/grpc/interop/client', 'v1.65.0', 'client'),
+    'h2spec': ('github.com/summerwind/h2spec/cmd/h2spec', 'latest', 'h2spec'),
+    'grpcurl': ('github.com/fullstorydev/grpcurl/cmd/grpcurl', 'v1.9.1',
+                'grpcurl'),
+    'ghz': ('github.com/bojand/ghz/cmd/ghz', 'latest', 'ghz'),
+}
+
+# Those of grpc's interop descriptions that need no credentials.
+GO_CASES = [
+    'empty_unary', 'large_unary', 'client_streaming', 'server_streaming',
+    'ping_pong', 'empty_stream', 'timeout_on_sleeping_server',
+    'cancel_after_begin', 'cancel_after_first_response',
+    'status_code_and_message', 'special_status_message', 'custom_metadata',
+    'unimplemented_method', 'unimplemented_service', 'pick_first_unary',
+]
+
+# What h2spec may find: (port, part of the test's name, why).
+H2SPEC_EXPLAINED = [
+    ('web', 'Sends invalid connection preface',
+     'the port speaks HTTP/1.1 too and answers as HTTP/1.1'),
+    ('any', 'numerically smaller than previous',
+     'nghttp2 ignores it, since it can be a late frame'),
+    ('native', '', 'its GET of / is refused with its headers: streams end '
+     'before the test comes to its point'),
+]
+
+
+class Skip(Exception):
+    pass
+
+
+def run(command, seconds=120, **more):
+    result = subprocess.run(command, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True,
+                            timeout=seconds, check=False, **more)
+    return result.returncode, result.stdout
+
+
+def must(command, **more):
+    code, output = run(command, **more)
+    if code != 0:
+        raise AssertionError(f'{command[0]}: {output.strip()[-400:]}')
+    return output
+
+
+def go_tool(name):
+    package, version, program = GO_TOOLS[name]
+    path = os.path.join(TOOLS, 'bin', program)
+    if os.path.exists(path):
+        return path
+    if not shutil.which('go'):
+        raise Skip('Go is missing')
+    code, output = run(['go', 'install', f'{package}@{version}'], 600,
+                       env={**os.environ, 'GOFLAGS': '-mod=mod',
+                            'GOBIN': os.path.join(TOOLS, 'bin')})
+    if code != 0:
+        raise Skip(f'go install {package}: {output.strip().splitlines()[-1]}')
+    return path
+
+
+@contextlib.contextmanager
+def program(command, pattern, **more):
+    """Runs it and gives what `pattern` found in its output."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, **more)
+    try:
+        for line in process.stdout:
+            match = re.search(pattern, line)
+            if match:
+                yield match
+                break
+        else:
+            raise AssertionError(f'{command[0]} did not start')
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def tallyd():
+    with tempfile.TemporaryDirectory() as directory:
+        env = {**os.environ, 'SQLITE_DIR_PATH': directory + '/db',
+               'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
+               'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0'}
+        with program([os.path.join(ROOT, 'build/tallyd')],
+                     r'listening at (\S+?)" web=(\S+)', env=env) as match:
+            yield match[1], match[2]
+
+
+def signed(method, request):
+    """A signed request as JSON, from the end-to-end suites' client."""
+    script = (
+        "import { User } from './lib/client.mjs';"
+        "import { Key } from './lib/sign.mjs';"
+        f"const r = new User(null, new Key()).signed({json.dumps(method)},"
+        f"{json.dumps(request)}); console.log(JSON.stringify(r));")
+    return must(['node', '--input-type=module', '-e', script],
+                cwd=os.path.join(ROOT, 'tests/e2e')).strip()
+
+
+# ---- the rows ----
+
+def grpc_go():
+    client = go_tool('grpc-go')
+    with program([os.path.join(ROOT, 'build/tests/interop/interop-server')],
+                 r'listening at (\S+):(\d+)') as match:
+        failed = []
+        for case in GO_CASES:
+            code, _ = run([client, f'--server_host={match[1]}',
+                           f'--server_port={match[2]}',
+                           f'--test_case={case}'], 60)
+            if code != 0:
+                failed.append(case)
+    assert not failed, f'failed: {", ".join(failed)}'
+    return f'{len(GO_CASES)} cases'
+
+
+def h2spec():
+    tool = go_tool('h2spec')
+    counts = []
+    with tallyd() as addresses:
+        for port, address in zip(('native', 'web'), addresses):
+            host, number = address.rsplit(':', 1)
+            _, output = run([tool, '-h', host, '-p', number], 300)
+            summary = re.search(r'(\d+) tests, (\d+) passed.*', output)
+            assert summary, output[-400:]
+            unexplained = [
+                name for name in re.findall(r'^ *× \d+: (.*)', output, re.M)
+                if not any(where in (port, 'any') and part in name
+                           for where, part, _ in H2SPEC_EXPLAINED)]
+            assert not unexplained, f'{port}: {unexplained}'
+            counts.append(f'{port}: {summary[0]}')
+    return '; '.join(counts)
+
+
+def grpcurl():
+    tool = go_tool('grpcurl')
+    with tallyd() as (native, _):
+        services = must([tool, '-plaintext', native, 'list'])
+        assert 'sync.Syncer' in services, services
+        request = signed('GetLock', {'lock_name': 'n'})
+        must([tool, '-plaintext', '-d', request, native,
+              'sync.Syncer/GetLock'])
+        health = must([tool, '-plaintext', native,
+                       'grpc.health.v1.Health/Check'])
+        assert 'SERVING' in health, health
+    return 'list, GetLock and Check through reflection'
+
+
+def ghz():
+    tool = go_tool('ghz')
+    # Its own parser is older than proto3's `optional`.
+    descriptors = os.path.join(TOOLS, 'sync.pb')
+    must(['protoc', f'--proto_path={PROTO}', '--include_imports',
+          f'--descriptor_set_out={descriptors}', 'sync.proto'])
+    with tallyd() as (native, _):
+        output = must([
+            tool, '--insecure', '--protoset', descriptors,
+            '--call', 'sync.Syncer.GetLock', '-n', '5000', '-c', '50', '-d',
+            signed('GetLock', {'lock_name': 'n'}), native])
+    assert re.search(r'\[OK\]\s+5000', output), output[-600:]
+    return '5000 of 5000 OK, ' + re.search(
+        r'Requests/sec:\s*\S+', output)[0].replace('\t', ' ')
+
+
+def pypi_grpcio():
+    python = os.path.join(TOOLS, 'venv', 'bin', 'python')
+    if not os.path.exists(python):
+        must([sys.executable, '-m', 'venv', os.path.join(TOOLS, 'venv')])
+        code, output = run([python, '-m', 'pip', 'install', '--quiet',
+                            'grpcio', 'protobuf', 'grpcio-tools'], 300)
+        if code != 0:
+            shutil.rmtree(os.path.join(TOOLS, 'venv'))
+            raise Skip(f'pip: {output.strip().splitlines()[-1]}')
+    output = must([python, 'tests/e2e/python_client.py'], cwd=ROOT,
+                  env={**os.environ, 'TALLYD': 'build/tallyd'})
+    version = must([python, '-c', 'import grpc; print(grpc.__version__)'])
+    assert 'not ok' not in output, output[-600:]
+    cases = len(re.findall(r'^ok ', output, re.M))
+    return f'grpcio {version.strip()}, {cases} cases'
+
+
+ROWS = {
+    'grpc-go': grpc_go,
+    'h2spec': h2spec,
+    'grpcurl': grpcurl,
+    'ghz': ghz,
+    'pypi-grpcio': pypi_grpcio,
+}
+
+
+def main():
+    os.makedirs(TOOLS, exist_ok=True)
+    counts = {'PASS': 0, 'FAIL': 0, 'SKIPPED': 0}
+    for name in sys.argv[1:] or ROWS:
+        try:
+            result, detail = 'PASS', ROWS[name]()
+        except Skip as reason:
+            result, detail = 'SKIPPED', reason
+        except (AssertionError, subprocess.TimeoutExpired) as reason:
+            result, detail = 'FAIL', reason
+        counts[result] += 1
+        print(f'{result:8} {name:12} {detail}', flush=True)
+    print(f'{counts["PASS"]} passed, {counts["FAIL"]} failed, '
+          f'{counts["SKIPPED"]} skipped')
+    return 1 if counts['FAIL'] or not counts['PASS'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
