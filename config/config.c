@@ -211,7 +211,33 @@ static const struct variable variables[] = {
 	{"MAX_CONNECTION_AGE", "0", parse_number, FIELD(max_connection_age_s),
 		0, 31536000},
 	{"LIST_OVERLAP", "on", parse_switch, FIELD(list_overlap), 0, 0},
+	{"TLS_CERT_FILE", NULL, parse_text, FIELD(tls_cert_file), 0, 0},
+	{"TLS_KEY_FILE", NULL, parse_text, FIELD(tls_key_file), 0, 0},
+	{"TLS_CLIENT_CA_FILE", NULL, parse_text, FIELD(tls_client_ca_file), 0,
+		0},
+	{"PROXY_PROTOCOL", "off", parse_switch, FIELD(proxy_protocol), 0, 0},
+	/* No cap: behind a proxy that does not say for whom it connects, all
+	 * connections are of one peer. */
+	{"MAX_CONNECTIONS_PER_PEER", "0", parse_number,
+		FIELD(max_connections_per_peer), 0, 10000000},
 };
+
+/* What one variable says only together with another. */
+static int check_tls(const struct config *config, struct errmsg *reterr)
+{
+	bool cert = config->tls_cert_file[0], key = config->tls_key_file[0];
+
+	if (cert != key)
+		return errmsg_set(reterr, ERR_INVALID,
+			"TLS_CERT_FILE and TLS_KEY_FILE must be set both or "
+			"neither");
+	/* Else somebody would believe that clients are asked for theirs. */
+	if (config->tls_client_ca_file[0] && !cert)
+		return errmsg_set(reterr, ERR_INVALID,
+			"TLS_CLIENT_CA_FILE must not be set without "
+			"TLS_CERT_FILE");
+	return 0;
+}
 
 int config_load(char *(*get)(const char *name), struct config *ret_config,
 	struct errmsg *reterr)
@@ -237,6 +263,8 @@ int config_load(char *(*get)(const char *name), struct config *ret_config,
 		config.shards =
 			(uint32_t)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L),
 				(long)SHARDS_MAX);
-	*ret_config = config;
-	return 0;
+	r = check_tls(&config, reterr);
+	if (r == 0)
+		*ret_config = config;
+	return r;
 }

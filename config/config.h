@@ -48,6 +48,11 @@ struct config {
 	uint32_t keepalive_min_time_s;	     /* KEEPALIVE_MIN_TIME */
 	uint32_t max_connection_age_s;	     /* MAX_CONNECTION_AGE; 0: none */
 	bool list_overlap;		     /* LIST_OVERLAP */
+	char tls_cert_file[CONFIG_TEXT_MAX]; /* TLS_CERT_FILE; "": in clear */
+	char tls_key_file[CONFIG_TEXT_MAX];  /* TLS_KEY_FILE */
+	char tls_client_ca_file[CONFIG_TEXT_MAX]; /* TLS_CLIENT_CA_FILE */
+	bool proxy_protocol;			  /* PROXY_PROTOCOL */
+	uint32_t max_connections_per_peer; /* MAX_…_PER_PEER; 0: no cap */
 };
 
 /* Reads and checks every variable through `get` (getenv's type). An empty

@@ -12,6 +12,7 @@
 
 #include "app/crl_fetch.h"
 #include "app/shard.h"
+#include "app/tls_watch.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/limits.h"
@@ -31,6 +32,9 @@ struct server {
 	struct loop *loop;	     /* own */
 	struct door doors[PORTS];
 	struct crl_fetch *crl_fetch; /* own; NULL without CRL_URL */
+	struct tls_watch *tls_watch; /* own; NULL without TLS */
+	struct tls_context *tls;     /* own reference, until shards have it */
+	struct peers *peers;	     /* own; NULL without a cap */
 	struct shard **shards;	     /* own, each and all */
 	size_t n_shards;
 	struct watch signals;
@@ -42,7 +46,7 @@ struct server {
 
 /* ---- connections ---- */
 
-static void on_accept(int fd, void *ctx)
+static void on_accept(int fd, const struct address *peer, void *ctx)
 {
 	const struct door *door = ctx;
 	struct server *s = door->server;
@@ -61,7 +65,7 @@ static void on_accept(int fd, void *ctx)
 		close(fd);
 		return;
 	}
-	shard_accept(best, (enum port)(door - s->doors), fd);
+	shard_accept(best, (enum port)(door - s->doors), fd, peer);
 }
 
 /* Each connection is a descriptor; the hard limit is what the operator
@@ -119,6 +123,15 @@ static void drain(struct server *s)
 		shard_drain(s->shards[i]);
 }
 
+static void on_hangup(struct server *s)
+{
+	if (s->tls_watch)
+		tls_watch_reload(s->tls_watch);
+	else
+		log_info(NULL, "signal.ignored", F_STR("signal", "SIGHUP"),
+			F_STR("reason", "there is no TLS to load again"));
+}
+
 static void on_signal(struct watch *w, uint32_t ready UNUSED)
 {
 	struct server *s = CONTAINER_OF(w, struct server, signals);
@@ -126,6 +139,10 @@ static void on_signal(struct watch *w, uint32_t ready UNUSED)
 
 	if (read(w->fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGHUP) {
+		on_hangup(s);
+		return;
+	}
 	if (s->draining)
 		_exit(EXIT_FAILURE);
 	drain(s);
@@ -157,6 +174,17 @@ static void on_crl(void *ctx, struct crl *crl)
 	crl_unref(crl);
 }
 
+/* On the watch's thread. */
+static void on_tls(void *ctx, struct tls_context *tls)
+{
+	struct server *s = ctx;
+	size_t i;
+
+	for (i = 0; i < s->n_shards; i++)
+		shard_set_tls(s->shards[i], tls);
+	tls_context_unref(tls);
+}
+
 static int start_signals(struct server *s)
 {
 	sigset_t set;
@@ -165,6 +193,7 @@ static int start_signals(struct server *s)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)
@@ -176,6 +205,12 @@ static int start_signals(struct server *s)
 
 static int start_shards(struct server *s, struct errmsg *reterr)
 {
+	const struct shard_shared shared = {
+		.config = s->config,
+		.store = s->store,
+		.tls = s->tls,
+		.peers = s->peers,
+	};
 	size_t i, n = s->config->shards;
 	int r;
 
@@ -184,13 +219,44 @@ static int start_shards(struct server *s, struct errmsg *reterr)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
 	atomic_store(&s->undrained, n);
 	for (i = 0; i < n; i++) {
-		r = shard_start((unsigned)i, s->config, s->store,
-			on_shard_drained, s, &s->shards[i], reterr);
+		r = shard_start((unsigned)i, &shared, on_shard_drained, s,
+			&s->shards[i], reterr);
 		if (r < 0)
 			return r;
 		s->n_shards++;
 	}
+	/* The shards have theirs: after a reload this one may go. */
+	tls_context_unref(s->tls);
+	s->tls = NULL;
 	return 0;
+}
+
+/* What connections need before there are any. */
+static int start_guards(struct server *s, struct errmsg *reterr)
+{
+	const struct config *config = s->config;
+	int r = 0;
+
+	if (config->max_connections_per_peer > 0)
+		r = peers_new(config->max_connections_per_peer, &s->peers);
+	if (r < 0)
+		return errmsg_set(reterr, r, "%s", err_text(r));
+	if (config->tls_cert_file[0])
+		r = tls_watch_new(config, &s->tls_watch, &s->tls, reterr);
+	return r;
+}
+
+/* What changes while it serves. */
+static int start_watchers(struct server *s, struct errmsg *reterr)
+{
+	int r = 0;
+
+	if (s->config->crl_url[0])
+		r = crl_fetch_start(
+			s->config, on_crl, s, &s->crl_fetch, reterr);
+	if (r == 0 && s->tls_watch)
+		r = tls_watch_start(s->tls_watch, on_tls, s, reterr);
+	return r;
 }
 
 static int open_doors(struct server *s, struct errmsg *reterr)
@@ -223,6 +289,7 @@ static void say_listening(const struct server *s)
 	(void)snprintf(line, sizeof(line), "Server listening at %s", name);
 	log_emit(LOG_INFO, NULL, line,
 		(const struct log_field[]){F_STR("web", web),
+			F_STR("tls", s->tls_watch ? "on" : "off"),
 			F_U64("shards", s->n_shards), {.key = NULL}});
 }
 
@@ -236,12 +303,13 @@ static int start(struct server *s, struct errmsg *reterr)
 		r = start_signals(s);
 	if (r < 0)
 		return errmsg_set(reterr, r, "%s", err_text(r));
-	r = store_open(s->config, &clock_system, &s->store, reterr);
+	r = start_guards(s, reterr);
+	if (r == 0)
+		r = store_open(s->config, &clock_system, &s->store, reterr);
 	if (r == 0)
 		r = start_shards(s, reterr);
-	if (r == 0 && s->config->crl_url[0])
-		r = crl_fetch_start(
-			s->config, on_crl, s, &s->crl_fetch, reterr);
+	if (r == 0)
+		r = start_watchers(s, reterr);
 	if (r == 0)
 		r = open_doors(s, reterr);
 	if (r < 0)
@@ -260,12 +328,15 @@ static void stop(struct server *s)
 
 	close_doors(s);
 	crl_fetch_stop(&s->crl_fetch);
+	tls_watch_free(&s->tls_watch);
 	for (i = 0; i < s->n_shards; i++)
 		shard_stop(s->shards[i]);
 	store_close(&s->store);
 	for (i = 0; i < s->n_shards; i++)
 		shard_free(&s->shards[i]);
 	mem_free(s->shards);
+	tls_context_unref(s->tls);
+	peers_free(&s->peers);
 	watch_stop(&s->signals);
 	if (s->signals.fd >= 0)
 		close(s->signals.fd);

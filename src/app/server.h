@@ -9,8 +9,9 @@
 #include "base/err.h"
 #include "config/config.h"
 
-/* Serves until a signal ends it. SIGTERM and SIGINT drain: no new connections,
- * listeners told to go, calls finished, within the drain timeout; a second
- * one ends the process at once (what was acknowledged is on disk).
- * Returns: 0 after a drain; ERR_* with a sentence when it could not start. */
+/* Serves until a signal ends it. SIGHUP has the TLS files loaded again. SIGTERM
+ * and SIGINT drain: no new connections, listeners told to go, calls finished,
+ * within the drain timeout; a second one ends the process at once (what was
+ * acknowledged is on disk). Returns: 0 after a drain; ERR_* with a sentence
+ * when it could not start. */
 MUSTCHECK int server_run(const struct config *config, struct errmsg *reterr);

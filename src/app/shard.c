@@ -54,6 +54,7 @@ struct accept_message {
 	struct shard *shard;
 	enum port port;
 	int fd;
+	struct address peer;
 };
 
 static void deliver_accept(struct message *msg)
@@ -61,11 +62,12 @@ static void deliver_accept(struct message *msg)
 	struct accept_message *m =
 		CONTAINER_OF(msg, struct accept_message, message);
 
-	conn_host_accept(&m->shard->ports[m->port], m->fd);
+	conn_host_accept(&m->shard->ports[m->port], m->fd, &m->peer);
 	mem_free(m);
 }
 
-void shard_accept(struct shard *s, enum port port, int fd)
+void shard_accept(
+	struct shard *s, enum port port, int fd, const struct address *peer)
 {
 	struct accept_message *m = mem_zalloc(sizeof(*m));
 
@@ -77,6 +79,7 @@ void shard_accept(struct shard *s, enum port port, int fd)
 	m->shard = s;
 	m->port = port;
 	m->fd = fd;
+	m->peer = *peer;
 	atomic_fetch_add(&s->n_conns, 1);
 	mailbox_post(loop_mailbox(s->loop), &m->message);
 }
@@ -112,6 +115,38 @@ void shard_set_crl(struct shard *s, struct crl *crl)
 	m->message.deliver = deliver_crl;
 	m->shard = s;
 	m->crl = crl_ref(crl);
+	mailbox_post(loop_mailbox(s->loop), &m->message);
+}
+
+struct tls_message {
+	struct message message;
+	struct shard *shard;
+	struct tls_context *tls; /* own reference */
+};
+
+static void deliver_tls(struct message *msg)
+{
+	struct tls_message *m = CONTAINER_OF(msg, struct tls_message, message);
+	size_t port;
+
+	for (port = 0; port < PORTS; port++)
+		conn_host_set_tls(&m->shard->ports[port], m->tls);
+	tls_context_unref(m->tls);
+	mem_free(m);
+}
+
+void shard_set_tls(struct shard *s, struct tls_context *tls)
+{
+	struct tls_message *m = mem_zalloc(sizeof(*m));
+
+	if (!m) {
+		/* What this shard has stays in force until the next. */
+		log_error(NULL, "tls.not_handed_over");
+		return;
+	}
+	m->message.deliver = deliver_tls;
+	m->shard = s;
+	m->tls = tls_context_ref(tls);
 	mailbox_post(loop_mailbox(s->loop), &m->message);
 }
 
@@ -209,7 +244,7 @@ static int64_t seconds(uint32_t s)
 }
 
 static void set_up_host(struct shard *s, struct conn_host *host,
-	enum conn_protocols protocols,
+	const struct shard_shared *shared, enum conn_protocols protocols,
 	void (*on_request)(void *server, struct exchange *x))
 {
 	*host = (struct conn_host){
@@ -217,16 +252,22 @@ static void set_up_host(struct shard *s, struct conn_host *host,
 		.protocols = protocols,
 		.server = {.on_request = on_request, .ctx = &s->rpc},
 		.options = &s->conn_options,
+		.peers = shared->peers,
+		.proxy_headers = shared->config->proxy_protocol,
 		.on_conn_closed = on_conn_closed,
 		.ctx = s,
 		.budget = &s->budget,
 		.scratch = &s->scratch,
 	};
 	conn_host_init(host);
+	if (shared->tls)
+		conn_host_set_tls(host, shared->tls);
 }
 
-static void set_up(struct shard *s, const struct config *config)
+static void set_up(struct shard *s, const struct shard_shared *shared)
 {
+	const struct config *config = shared->config;
+
 	s->services[0] = syncer_service(s->syncer);
 	s->rpc = (struct rpc_server){
 		.loop = s->loop,
@@ -248,8 +289,9 @@ static void set_up(struct shard *s, const struct config *config)
 	stream_scratch_init(&s->scratch);
 	s->health.on_due = on_health;
 	on_health(&s->health);
-	set_up_host(s, &s->ports[PORT_NATIVE], CONN_H2, grpc_on_request);
-	set_up_host(s, &s->ports[PORT_WEB], CONN_H1_H2, web_on_request);
+	set_up_host(
+		s, &s->ports[PORT_NATIVE], shared, CONN_H2, grpc_on_request);
+	set_up_host(s, &s->ports[PORT_WEB], shared, CONN_H1_H2, web_on_request);
 }
 
 void shard_free(struct shard **shard)
@@ -267,9 +309,9 @@ void shard_free(struct shard **shard)
 	*shard = NULL;
 }
 
-int shard_start(unsigned number, const struct config *config,
-	struct store *store, shard_drained_fn on_drained, void *ctx,
-	struct shard **ret_shard, struct errmsg *reterr)
+int shard_start(unsigned number, const struct shard_shared *shared,
+	shard_drained_fn on_drained, void *ctx, struct shard **ret_shard,
+	struct errmsg *reterr)
 {
 	CLEANUP(shard_free)
 	struct shard *s = mem_zalloc(sizeof(*s));
@@ -279,17 +321,18 @@ int shard_start(unsigned number, const struct config *config,
 	if (!s)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
 	s->number = number;
-	s->store = store;
+	s->store = shared->store;
 	s->on_drained = on_drained;
 	s->ctx = ctx;
 	s->drain_message.deliver = deliver_drain;
 	r = loop_new(&clock_system, &s->loop);
 	if (r < 0)
 		return errmsg_set(reterr, r, "%s", err_text(r));
-	r = syncer_new(config, store, s->loop, &s->syncer, reterr);
+	r = syncer_new(
+		shared->config, shared->store, s->loop, &s->syncer, reterr);
 	if (r < 0)
 		return r;
-	set_up(s, config);
+	set_up(s, shared);
 	(void)snprintf(name, sizeof(name), "shard-%u", number);
 	r = thread_start(&s->thread, name, shard_main, s);
 	if (r < 0) {

@@ -13,9 +13,20 @@
 #include "base/err.h"
 #include "config/config.h"
 #include "middleware/crl.h"
+#include "net/address.h"
+#include "net/peers.h"
+#include "net/tls.h"
 #include "store/store.h"
 
 struct shard;
+
+/* What all shards share; outlives them. */
+struct shard_shared {
+	const struct config *config; /* ref */
+	struct store *store;	     /* ref */
+	struct tls_context *tls; /* ref; the first; NULL: in clear, always */
+	struct peers *peers;	 /* ref; NULL: no cap */
+};
 
 enum port {
 	PORT_NATIVE, /* gRPC over HTTP/2 */
@@ -26,11 +37,10 @@ enum port {
 /* Called on the shard's thread when a drain has closed its last connection. */
 typedef void (*shard_drained_fn)(void *ctx);
 
-/* Starts the thread. `config` and `store` outlive it.
- * Returns: 0; ERR_* with a sentence. */
-MUSTCHECK int shard_start(unsigned number, const struct config *config,
-	struct store *store, shard_drained_fn on_drained, void *ctx,
-	struct shard **ret_shard, struct errmsg *reterr);
+/* Starts the thread. Returns: 0; ERR_* with a sentence. */
+MUSTCHECK int shard_start(unsigned number, const struct shard_shared *shared,
+	shard_drained_fn on_drained, void *ctx, struct shard **ret_shard,
+	struct errmsg *reterr);
 
 /* Cuts off what is left, and waits for the store's last answers and the
  * thread's end. */
@@ -41,13 +51,18 @@ void shard_stop(struct shard *s);
 void shard_free(struct shard **shard);
 
 /* Hands over an accepted socket; closed when there is no memory. */
-void shard_accept(struct shard *s, enum port port, int fd);
+void shard_accept(
+	struct shard *s, enum port port, int fd, const struct address *peer);
 
 /* Connections it has, those on their way to it included. */
 size_t shard_connections(const struct shard *s);
 
 /* A new revocation list; the shard takes a reference of its own. */
 void shard_set_crl(struct shard *s, struct crl *crl);
+
+/* What new connections' TLS is made of from now on; the shard takes a
+ * reference of its own. */
+void shard_set_tls(struct shard *s, struct tls_context *tls);
 
 /* Ends listeners, tells peers to go, lets calls finish. */
 void shard_drain(struct shard *s);

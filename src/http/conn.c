@@ -21,6 +21,10 @@ struct conn {
 	struct timer timer; /* for whichever of the times below is next */
 	int64_t timer_ns;   /* when it is due */
 	struct log_ctx log;
+	struct log_ctx peer_log; /* log's parent */
+	struct address peer;
+	char peer_text[ADDRESS_TEXT_MAX];
+	bool counted;	      /* in host->peers */
 	int64_t patience_ns;  /* when the first bytes must be here */
 	int64_t pinged_ns;    /* when we last asked; 0: not since it spoke */
 	int64_t age_ns;	      /* when it is too old; 0: never */
@@ -31,6 +35,7 @@ struct conn {
 	size_t n_sign;
 };
 
+static int conn_on_peer(struct stream *stream, const struct address *peer);
 static int conn_on_data(struct stream *stream, struct slice bytes);
 static int conn_on_fill(struct stream *stream, struct buf *out);
 static void conn_on_closed(struct stream *stream);
@@ -39,11 +44,45 @@ static const struct stream_events conn_events = {
 	.on_data = conn_on_data,
 	.on_fill = conn_on_fill,
 	.on_closed = conn_on_closed,
+	.on_peer = conn_on_peer,
 };
 
 static struct conn *conn_of(struct stream *stream)
 {
 	return CONTAINER_OF(stream, struct conn, stream);
+}
+
+/* ---- who it is ---- */
+
+static void name_peer(struct conn *c, const struct address *peer)
+{
+	c->peer = *peer;
+	address_format(peer, c->peer_text);
+	c->peer_log.field = F_STR("peer", c->peer_text);
+	c->log.parent = &c->peer_log;
+}
+
+/* Counts it with its peer's others. Returns: 0, ERR_LIMIT, ERR_NOMEM. */
+static int count_peer(struct conn *c)
+{
+	struct conn_host *host = c->host;
+	bool tell = false;
+	int r;
+
+	if (!host->peers)
+		return 0;
+	r = peers_add(host->peers, &c->peer, loop_now_ns(host->loop), &tell);
+	if (tell)
+		log_warn(&c->log, "accept.too_many_of_peer");
+	c->counted = r == 0;
+	return r == PEERS_FULL ? ERR_LIMIT : r;
+}
+
+static void discount_peer(struct conn *c)
+{
+	if (c->counted)
+		peers_remove(c->host->peers, &c->peer);
+	c->counted = false;
 }
 
 static void conn_free(struct conn *c)
@@ -53,6 +92,7 @@ static void conn_free(struct conn *c)
 	stream_release(&c->stream);
 	timer_clear(&c->timer);
 	session_free(&c->session);
+	discount_peer(c);
 	list_remove(&c->node);
 	mem_free(c);
 	host->n_conns--;
@@ -119,8 +159,8 @@ static int drain_step(struct conn *c, int64_t now)
 		if (c->draining)
 			return 0;
 		c->draining = true;
-		if (!c->session)
-			return ERR_CLOSED;
+		if (!c->session || !stream_ready(&c->stream))
+			return ERR_CLOSED; /* nothing was begun */
 		c->drain_end_ns = now + CONN_DRAIN_GRACE_NS;
 		return session_drain_begin(c->session, reason);
 	}
@@ -217,6 +257,15 @@ static int find_out_protocol(struct conn *c, struct slice *bytes)
 	return r;
 }
 
+static int conn_on_peer(struct stream *stream, const struct address *peer)
+{
+	struct conn *c = conn_of(stream);
+
+	if (peer)
+		name_peer(c, peer);
+	return count_peer(c);
+}
+
 static int conn_on_data(struct stream *stream, struct slice bytes)
 {
 	struct conn *c = conn_of(stream);
@@ -250,7 +299,10 @@ static int conn_on_fill(struct stream *stream, struct buf *out)
 static void conn_on_closed(struct stream *stream)
 {
 	struct conn *c = conn_of(stream);
+	const char *failure = stream_failure(stream);
 
+	if (failure)
+		log_debug(&c->log, "tls.failed", F_STR("reason", failure));
 	log_debug(&c->log, "conn.closed");
 	conn_free(c);
 }
@@ -266,8 +318,9 @@ static int64_t jittered(int64_t ns, uint64_t number)
 	return ns - ns / 10 + (int64_t)(mixed % 1024) * (ns / 5 / 1024);
 }
 
-/* The connection without its socket. Returns: 0, ERR_NOMEM. */
-static int conn_new(struct conn_host *host, struct conn **ret_conn)
+/* The connection without its socket. Returns: 0, ERR_NOMEM, ERR_LIMIT. */
+static int conn_new(struct conn_host *host, const struct address *peer,
+	struct conn **ret_conn)
 {
 	struct conn *c = mem_zalloc(sizeof(*c));
 	int64_t now = loop_now_ns(host->loop);
@@ -279,14 +332,18 @@ static int conn_new(struct conn_host *host, struct conn **ret_conn)
 	c->timer.on_due = conn_on_due;
 	c->patience_ns = now + H2_HANDSHAKE_NS;
 	c->log.field = F_U64("conn", ++host->next_number);
+	name_peer(c, peer);
 	if (host->options->max_age_ns > 0)
 		c->age_ns = now + jittered(host->options->max_age_ns,
 					  host->next_number);
 	if (host->draining)
 		c->drain_ns = now;
-	if (host->protocols == CONN_H2)
+	if (!host->proxy_headers)
+		r = count_peer(c);
+	if (r == 0 && host->protocols == CONN_H2)
 		r = make_session(c, true);
 	if (r < 0) {
+		discount_peer(c);
 		mem_free(c);
 		return r;
 	}
@@ -305,20 +362,36 @@ void conn_host_release(struct conn_host *host)
 {
 	while (!list_empty(&host->conns))
 		conn_free(CONTAINER_OF(host->conns.next, struct conn, node));
+	tls_context_unref(host->tls);
+	host->tls = NULL;
 }
 
-void conn_host_accept(struct conn_host *host, int fd)
+void conn_host_set_tls(struct conn_host *host, struct tls_context *tls)
 {
+	tls_context_unref(host->tls);
+	host->tls = tls_context_ref(tls);
+}
+
+void conn_host_accept(
+	struct conn_host *host, int fd, const struct address *peer)
+{
+	const struct stream_options options = {
+		.write_timeout_ns = host->options->write_timeout_ns,
+		.proxy_header = host->proxy_headers,
+		.tls = host->tls,
+		.alpn = host->protocols == CONN_H2 ? TLS_ALPN_H2
+						   : TLS_ALPN_H2_H1,
+	};
 	struct conn *c;
 	int r;
 
-	if (conn_new(host, &c) < 0) {
+	if (conn_new(host, peer, &c) < 0) {
 		close(fd);
 		host->on_conn_closed(host->ctx);
 		return;
 	}
-	r = stream_start(&c->stream, host->loop, host->scratch, fd,
-		host->options->write_timeout_ns, &conn_events);
+	r = stream_start(&c->stream, host->loop, host->scratch, fd, &options,
+		&conn_events);
 	if (r == 0)
 		r = set_timer(c, loop_now_ns(host->loop));
 	if (r < 0) {

@@ -15,6 +15,7 @@
 #include "http/exchange.h"
 #include "http/h2_session.h"
 #include "loop/loop.h"
+#include "net/peers.h"
 #include "net/stream.h"
 
 /* Between the two GOAWAYs of a drain: more than a round trip anywhere. */
@@ -45,12 +46,15 @@ struct conn_host {
 	enum conn_protocols protocols;
 	struct exchange_server server;
 	const struct conn_options *options; /* ref */
+	struct peers *peers; /* ref; counts connections; NULL: no cap */
+	bool proxy_headers;  /* each connection begins with one */
 	/* A connection ended; for who counts them. */
 	void (*on_conn_closed)(void *ctx);
 	void *ctx;
 
 	struct http_budget *budget;	/* ref; the shard's */
 	struct stream_scratch *scratch; /* ref */
+	struct tls_context *tls;	/* own reference; NULL: in clear */
 	struct list conns;		/* own */
 	size_t n_conns;
 	uint64_t next_number; /* for the log */
@@ -62,9 +66,15 @@ void conn_host_init(struct conn_host *host);
 /* Cuts off every connection. */
 void conn_host_release(struct conn_host *host);
 
-/* Takes over an accepted socket. When it fails, the socket is closed and
- * on_conn_closed is called all the same. */
-void conn_host_accept(struct conn_host *host, int fd);
+/* Connections from now on have TLS by `tls`; those there are keep what they
+ * have. Takes a reference of its own. */
+void conn_host_set_tls(struct conn_host *host, struct tls_context *tls);
+
+/* Takes over an accepted socket, of whoever is at its other end: the peer, or
+ * a proxy that says for whom. When it fails, or that peer has too many, the
+ * socket is closed and on_conn_closed is called all the same. */
+void conn_host_accept(
+	struct conn_host *host, int fd, const struct address *peer);
 
 /* Starts the drain of every connection, spread over at most `spread_ns`, and
  * of those yet to come at once. Each closes when its last exchange has ended.

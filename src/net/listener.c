@@ -54,11 +54,16 @@ static bool refuse_one(struct listener *l)
 static void on_ready(struct watch *w, uint32_t ready UNUSED)
 {
 	struct listener *l = CONTAINER_OF(w, struct listener, watch);
-	const int on = 1;
+	struct sockaddr_storage addr;
+	struct address peer;
+	socklen_t len;
 	int i, fd;
 
 	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
-		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		addr.ss_family = AF_UNSPEC;
+		len = sizeof(addr);
+		fd = accept4(w->fd, (struct sockaddr *)&addr, &len,
+			SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
 			if (!refuse_one(l))
 				return;
@@ -68,9 +73,8 @@ static void on_ready(struct watch *w, uint32_t ready UNUSED)
 			continue;
 		if (fd < 0)
 			return; /* EAGAIN; or memory short, then next turn */
-		/* Replies are small and awaited; a failure costs 40 ms. */
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		l->on_accept(fd, l->ctx);
+		peer = address_of_socket(&addr);
+		l->on_accept(fd, &peer, l->ctx);
 	}
 }
 
@@ -95,6 +99,28 @@ static void remember_name(struct listener *l, const char *configured)
 		(int)(colon - configured), configured, port);
 }
 
+/* Accepted sockets inherit these (tcp(7)): no system call for each. Failures
+ * cost 40 ms a reply, or a dead peer's memory, and nothing else. */
+static void set_accepted_options(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		/* Replies are small and awaited. */
+		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, LISTENER_KEEPALIVE_IDLE_S},
+		{IPPROTO_TCP, TCP_KEEPINTVL, LISTENER_KEEPALIVE_EVERY_S},
+		{IPPROTO_TCP, TCP_KEEPCNT, LISTENER_KEEPALIVE_COUNT},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, LISTENER_USER_TIMEOUT_MS},
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(options); i++)
+		(void)setsockopt(fd, options[i].level, options[i].name,
+			&options[i].value, sizeof(options[i].value));
+}
+
 static int bind_socket(int fd, const struct config_address *address)
 {
 	const int on = 1, off = 0;
@@ -103,6 +129,7 @@ static int bind_socket(int fd, const struct config_address *address)
 	if (address->addr.ss_family == AF_INET6)
 		(void)setsockopt(
 			fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	set_accepted_options(fd);
 	if (bind(fd, (const struct sockaddr *)&address->addr,
 		    address->addr_len) < 0)
 		return ERR_SYS;

@@ -14,12 +14,28 @@
 #include "base/err.h"
 #include "config/config.h"
 #include "loop/loop.h"
+#include "net/address.h"
+
+/* A peer that vanished without a word, its network or battery gone, is noticed
+ * by the kernel: after so long a silence it asks, so often, … HTTP/2 asks by
+ * itself and sooner; a listener over HTTP/1.1 would stay for ever. */
+#define LISTENER_KEEPALIVE_IDLE_S  60
+#define LISTENER_KEEPALIVE_EVERY_S 20
+#define LISTENER_KEEPALIVE_COUNT   3
+/* … and what was sent and is not acknowledged for as long as that takes in all
+ * ends the connection too: keepalive alone does not look while data waits
+ * (tcp(7), TCP_USER_TIMEOUT). Phones change networks in less. */
+#define LISTENER_USER_TIMEOUT_MS                                               \
+	(1000 * (LISTENER_KEEPALIVE_IDLE_S +                                   \
+			LISTENER_KEEPALIVE_EVERY_S *                           \
+				LISTENER_KEEPALIVE_COUNT))
 
 struct listener;
 
-/* `fd` is non-blocking, close-on-exec, without Nagle's delay; the callee owns
- * it. */
-typedef void (*listener_accept_fn)(int fd, void *ctx);
+/* `fd` is non-blocking, close-on-exec, without Nagle's delay, and notices dead
+ * peers; the callee owns it. */
+typedef void (*listener_accept_fn)(
+	int fd, const struct address *peer, void *ctx);
 
 /* Binds and listens. Returns: 0; ERR_SYS, ERR_NOMEM with a sentence. */
 MUSTCHECK int listener_new(struct loop *loop,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream — a connected, non-blocking socket: bytes in by callback, bytes out
- * by asking.
+ * by asking. In clear or over TLS, and with or without a PROXY header in
+ * front, which its owner does not notice.
  *
  * Output is pulled: stream_flush() asks for a write at the end of the turn,
  * and then on_fill() is asked for bytes as long as the socket takes them. So
@@ -18,22 +19,36 @@
 #include "base/buf.h"
 #include "base/slice.h"
 #include "loop/loop.h"
+#include "net/address.h"
+#include "net/tls.h"
 
 /* One read and one write at most; also what a stuck peer can make us hold. */
 #define STREAM_IN_MAX  (64 * 1024)
 #define STREAM_OUT_MAX (64 * 1024)
+/* The same before it is encrypted. */
+#define STREAM_PLAIN_MAX (STREAM_OUT_MAX - TLS_OVERHEAD_MAX)
 
 /* Scratch space that all streams of one thread share, since only one of them
  * reads or writes at a time: idle connections hold no buffers. */
 struct stream_scratch {
 	uint8_t in[STREAM_IN_MAX];
 	struct buf out;
+	struct buf plain; /* TLS: what was or is to be encrypted */
 };
 
 void stream_scratch_init(struct stream_scratch *s);
 void stream_scratch_release(struct stream_scratch *s);
 
 struct stream;
+
+struct stream_options {
+	/* A peer that takes nothing for so long, while something is to be
+	 * sent, is cut off. */
+	int64_t write_timeout_ns;
+	bool proxy_header;	 /* the first bytes are a PROXY header */
+	struct tls_context *tls; /* borrow(stream_start); NULL: in clear */
+	enum tls_alpn alpn;
+};
 
 struct stream_events {
 	/* Bytes arrived; all are taken. Returns: 0, <0 to close. */
@@ -44,13 +59,21 @@ struct stream_events {
 	/* The end, once: by the peer, an error, or stream_close(). Runs at the
 	 * end of the turn; the stream may be released in it. */
 	void (*on_closed)(struct stream *s);
+	/* With a PROXY header: it has been read, and says who the peer is;
+	 * NULL: who the socket says. NULL if there are no such headers.
+	 * Returns: 0, <0 to close. */
+	int (*on_peer)(struct stream *s, const struct address *peer);
 };
+
+struct stream_front;
 
 /* Embedded by its owner. */
 struct stream {
 	const struct stream_events *events; /* ref; static */
 	struct loop *loop;		    /* ref */
 	struct stream_scratch *scratch;	    /* ref */
+	struct stream_front *front;	    /* own; NULL: nothing between the
+					     * socket and the bytes */
 	struct watch watch;
 	struct deferred flush;
 	struct deferred closed;
@@ -63,15 +86,22 @@ struct stream {
 	struct timer write_timer; /* runs while blocked; progress ends it */
 };
 
-/* Starts on a connected socket, which it then owns. A peer that takes nothing
- * for `write_timeout_ns` while something is to be sent is cut off.
- * Returns: 0, ERR_SYS (the socket is closed then too). */
+/* Starts on a connected socket, which it then owns.
+ * Returns: 0, ERR_SYS, ERR_NOMEM (the socket is closed then too). */
 MUSTCHECK int stream_start(struct stream *s, struct loop *loop,
-	struct stream_scratch *scratch, int fd, int64_t write_timeout_ns,
+	struct stream_scratch *scratch, int fd,
+	const struct stream_options *options,
 	const struct stream_events *events);
 
 /* Frees what is left; not called between stream_close() and on_closed. */
 void stream_release(struct stream *s);
+
+/* Whether bytes can come and go: a PROXY header and the TLS handshake are
+ * through. Until then on_fill() is not called. */
+bool stream_ready(const struct stream *s);
+
+/* Why TLS failed, for the log; NULL if it did not. Static text. */
+const char *stream_failure(const struct stream *s);
 
 /* There is something to send. */
 void stream_flush(struct stream *s);

@@ -80,6 +80,11 @@ static void check_defaults(void)
 	ck_assert_uint_eq(config.keepalive_min_time_s, 5);
 	ck_assert_uint_eq(config.max_connection_age_s, 0);
 	ck_assert(config.list_overlap);
+	ck_assert_str_eq(config.tls_cert_file, "");
+	ck_assert_str_eq(config.tls_key_file, "");
+	ck_assert_str_eq(config.tls_client_ca_file, "");
+	ck_assert(!config.proxy_protocol);
+	ck_assert_uint_eq(config.max_connections_per_peer, 0);
 }
 
 static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
@@ -88,7 +93,8 @@ static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
 	"SHARDS", "MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
 	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
 	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
-	"MAX_CONNECTION_AGE"};
+	"MAX_CONNECTION_AGE", "TLS_CERT_FILE", "TLS_KEY_FILE",
+	"TLS_CLIENT_CA_FILE", "PROXY_PROTOCOL", "MAX_CONNECTIONS_PER_PEER"};
 
 TEST(config, every_variable_has_a_default_also_when_empty)
 {
@@ -171,6 +177,8 @@ TEST(config, numbers_reach_from_their_least_to_their_most)
 			86400},
 		{"KEEPALIVE_TIMEOUT", &config.keepalive_timeout_s, "1", "3600",
 			3600},
+		{"MAX_CONNECTIONS_PER_PEER", &config.max_connections_per_peer,
+			"1", "10000000", 10000000},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
@@ -195,6 +203,47 @@ TEST(config, words_have_their_meaning)
 	ck_assert(!config.list_overlap);
 	ck_assert_int_eq(load("LIST_OVERLAP", "on"), 0);
 	ck_assert(config.list_overlap);
+	ck_assert_int_eq(load("PROXY_PROTOCOL", "on"), 0);
+	ck_assert(config.proxy_protocol);
+	ck_assert_int_eq(load("PROXY_PROTOCOL", "off"), 0);
+	ck_assert(!config.proxy_protocol);
+}
+
+static const char *tls_values[3];
+
+static char *get_tls(const char *name)
+{
+	static const char *const tls_names[] = {
+		"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"};
+
+	for (size_t i = 0; i < ARRAY_LEN(tls_names); i++) {
+		if (!strcmp(name, tls_names[i]))
+			return (char *)(uintptr_t)tls_values[i];
+	}
+	return NULL;
+}
+
+static int load_tls(const char *cert, const char *key, const char *ca)
+{
+	tls_values[0] = cert;
+	tls_values[1] = key;
+	tls_values[2] = ca;
+	return config_load(get_tls, &config, &why);
+}
+
+TEST(config, tls_takes_a_certificate_and_its_key)
+{
+	ck_assert_int_eq(load_tls("/c", "/k", NULL), 0);
+	ck_assert_str_eq(config.tls_cert_file, "/c");
+	ck_assert_str_eq(config.tls_key_file, "/k");
+	ck_assert_int_eq(load_tls("/c", "/k", "/ca"), 0);
+	ck_assert_str_eq(config.tls_client_ca_file, "/ca");
+	ck_assert_int_eq(load_tls("/c", NULL, NULL), ERR_INVALID);
+	ck_assert_int_eq(load_tls(NULL, "/k", NULL), ERR_INVALID);
+	ck_assert_int_eq(load_tls("/c", "", NULL), ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(why.text, "TLS_KEY_FILE"));
+	ck_assert_int_eq(load_tls(NULL, NULL, "/ca"), ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(why.text, "TLS_CLIENT_CA_FILE"));
 }
 
 TEST(config, the_ca_is_base64_with_or_without_line_breaks)
@@ -259,6 +308,7 @@ TEST(config, other_words_are_refused)
 	check_refused("LIST_OVERLAP", "true");
 	check_refused("LIST_OVERLAP", "1");
 	check_refused("LIST_OVERLAP", "s3cretpassword");
+	check_refused("PROXY_PROTOCOL", "v2");
 }
 
 TEST(config, bad_certificates_are_refused)

@@ -93,7 +93,7 @@ static void accept_peer(void)
 	ck_assert_int_eq(nghttp2_session_client_new(&client, c, NULL), 0);
 	nghttp2_session_callbacks_del(c);
 	ck_assert_int_eq(nghttp2_submit_settings(client, 0, NULL, 0), 0);
-	conn_host_accept(&host, fds[0]);
+	conn_host_accept(&host, fds[0], &(struct address){{0}});
 }
 
 static void set_up(void)

@@ -21,11 +21,13 @@ static struct loop *loop;
 static struct listener *listener;
 static struct errmsg why;
 static int accepted[128], n_accepted;
+static struct address peer; /* of the last */
 
-static void on_accept(int fd, void *ctx)
+static void on_accept(int fd, const struct address *from, void *ctx)
 {
 	ck_assert_ptr_eq(ctx, &n_accepted);
 	ck_assert_int_lt(n_accepted, (int)ARRAY_LEN(accepted));
+	peer = *from;
 	accepted[n_accepted++] = fd;
 }
 
@@ -104,10 +106,13 @@ TEST(listener, hands_out_sockets_ready_for_a_loop)
 {
 	socklen_t len = sizeof(int);
 	int fd, on = 0;
+	char text[ADDRESS_TEXT_MAX];
 
 	set_up();
 	fd = knock();
 	wait_for(1);
+	address_format(&peer, text);
+	ck_assert_str_eq(text, "127.0.0.1");
 	ck_assert(fcntl(accepted[0], F_GETFL) & O_NONBLOCK);
 	ck_assert(fcntl(accepted[0], F_GETFD) & FD_CLOEXEC);
 	ck_assert_int_eq(
@@ -115,6 +120,35 @@ TEST(listener, hands_out_sockets_ready_for_a_loop)
 		0);
 	ck_assert_int_ne(on, 0);
 	ck_assert_int_eq(write(fd, "x", 1), 1);
+	close(fd);
+	tear_down();
+}
+
+static int option_of(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	ck_assert_int_eq(getsockopt(fd, level, name, &value, &len), 0);
+	return value;
+}
+
+TEST(listener, its_sockets_notice_dead_peers)
+{
+	int fd;
+
+	set_up();
+	fd = knock();
+	wait_for(1);
+	ck_assert_int_eq(option_of(accepted[0], SOL_SOCKET, SO_KEEPALIVE), 1);
+	ck_assert_int_eq(option_of(accepted[0], IPPROTO_TCP, TCP_KEEPIDLE),
+		LISTENER_KEEPALIVE_IDLE_S);
+	ck_assert_int_eq(option_of(accepted[0], IPPROTO_TCP, TCP_KEEPINTVL),
+		LISTENER_KEEPALIVE_EVERY_S);
+	ck_assert_int_eq(option_of(accepted[0], IPPROTO_TCP, TCP_KEEPCNT),
+		LISTENER_KEEPALIVE_COUNT);
+	ck_assert_int_eq(option_of(accepted[0], IPPROTO_TCP, TCP_USER_TIMEOUT),
+		LISTENER_USER_TIMEOUT_MS);
 	close(fd);
 	tear_down();
 }

@@ -37,6 +37,7 @@ struct talker {
 };
 
 static struct talker talker;
+static const struct stream_options options = {.write_timeout_ns = TIMEOUT_NS};
 
 static int on_data(struct stream *s, struct slice bytes)
 {
@@ -92,7 +93,7 @@ static void set_up(void)
 	talker = (struct talker){.fill_step = SIZE_MAX};
 	buf_init(&talker.got, 64 * 1024 * 1024);
 	ck_assert_int_eq(stream_start(&talker.stream, loop, &scratch, fds[0],
-				 TIMEOUT_NS, &events),
+				 &options, &events),
 		0);
 }
 
@@ -413,7 +414,7 @@ TEST(stream, a_socket_that_cannot_be_watched_is_closed)
 
 	set_up();
 	ck_assert_int_eq(stream_start(&other.stream, loop, &scratch, fd,
-				 TIMEOUT_NS, &events),
+				 &options, &events),
 		ERR_SYS);
 	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
 	stream_release(&other.stream);
