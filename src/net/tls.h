@@ -80,8 +80,9 @@ void tls_feed(struct tls *t, struct slice wire);
  * handshake or an alert, to `out`. To be called until it does not return
  * TLS_DATA.
  * Returns: TLS_DATA; 0 when all that was fed is used up; ERR_CLOSED (the peer
- * said that it ends here); ERR_PROTO, ERR_LIMIT, ERR_NOMEM. Also when it failed
- * `out` should still be sent. */
+ * said that it ends here); ERR_LIMIT, ERR_NOMEM (`plain`); ERR_PROTO (the
+ * peer's fault, or `out` took no more). Also when it failed `out` should still
+ * be sent. */
 MUSTCHECK int tls_read(struct tls *t, struct buf *plain, struct buf *out);
 
 /* tls_write() may be called: the handshake is done. For a moment it may be so
@@ -89,8 +90,7 @@ MUSTCHECK int tls_read(struct tls *t, struct buf *plain, struct buf *out);
 bool tls_established(const struct tls *t);
 
 /* Appends to `out` what takes `plain` to the peer: all of it.
- * Returns: 0; ERR_LIMIT (`out` has no room), ERR_NOMEM, ERR_PROTO: then the
- * connection cannot go on. */
+ * Returns: 0; ERR_PROTO (`out` took no more): the connection cannot go on. */
 MUSTCHECK int tls_write(struct tls *t, struct slice plain, struct buf *out);
 
 /* Appends to `out`, once, that nothing will follow; a peer can tell this from
