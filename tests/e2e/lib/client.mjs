@@ -38,10 +38,16 @@ function toStatus(error) {
   return { code: error.code, message: error.details };
 }
 
+/** Credentials of TLS; with `key` and `cert` the client has some, too. */
+export function secure({ ca, key = null, cert = null }) {
+  return grpc.credentials.createSsl(ca, key, cert);
+}
+
 /** One channel of its own, hence one connection. */
 export class Client {
-  constructor(address, options = {}) {
-    this.grpc = new grpc.Client(address, grpc.credentials.createInsecure(), {
+  constructor(address, options = {},
+    credentials = grpc.credentials.createInsecure()) {
+    this.grpc = new grpc.Client(address, credentials, {
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_retries': 0,
       'grpc.max_receive_message_length': -1,

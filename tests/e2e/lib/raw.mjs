@@ -39,8 +39,9 @@ export function percentDecode(text) {
 }
 
 export class Session {
-  constructor(address, settings = {}) {
-    this.session = http2.connect(`http://${address}`, { settings });
+  constructor(address, settings = {}, options = {}) {
+    this.session = http2.connect(
+      `http://${address}`, { settings, ...options });
     this.session.on('error', () => {});
     this.closed = new Promise((resolve) => {
       this.session.once('close', resolve);
