@@ -587,13 +587,13 @@ async function proxyCases(server, secured) {
   const over = secured ? 'TLS' : 'clear';
   const named = (name, header, peer, options = {}) => test(
     `${name}, over ${over}: served as ${peer}`, async () => {
-      const before = lines(server, 'conn.closed').length;
+      const before = lines(server, 'call.user').length;
       const session = new Proxied(server, header, { secured, ...options });
       assert.equal(await session.isServed(), true);
+      await logged(server, 'call.user', before + 1);
+      const line = lines(server, 'call.user').at(-1);
+      assert.ok(line.includes(` peer=${peer} `), line);
       await session.close();
-      await logged(server, 'conn.closed', before + 1);
-      assert.ok(lines(server, 'conn.closed').at(-1)
-        .includes(` peer=${peer} `), lines(server, 'conn.closed').at(-1));
     });
   const refused = (name, header) => test(
     `${name}, over ${over}: closed`, async () => {
