@@ -350,12 +350,12 @@ int tls_write(struct tls *t, struct slice plain, struct buf *out)
 
 void tls_end(struct tls *t, struct buf *out)
 {
-	if (!tls_established(t) ||
-		(SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN))
+	if (!tls_established(t))
 		return;
 	ERR_clear_error();
 	t->out = out;
-	/* 0 and 1 are success; without memory it is a cut like others. */
+	/* Said before, it says nothing more. Without memory it is a cut like
+	 * others. */
 	if (SSL_shutdown(t->ssl) < 0)
 		ERR_clear_error();
 	t->out = NULL;
