@@ -35,8 +35,8 @@ struct reply_header {
 };
 
 struct exchange_handler {
-	/* A piece of the request's body, borrowed for the call. Sets x->held.
-	 */
+	/* A piece of the request's body, borrowed for the call. Sets x->held
+	 * and, for back-pressure, x->waiting. */
 	void (*on_body)(struct exchange *x, struct slice bytes);
 	/* The request is complete. Not called if on_request saw it so. */
 	void (*on_body_end)(struct exchange *x);
@@ -57,6 +57,7 @@ struct exchange_codec {
 	int (*finish)(struct exchange *x, const struct reply_header *trailers,
 		size_t n_trailers);
 	void (*reset)(struct exchange *x);
+	void (*taken)(struct exchange *x); /* NULL: nothing to do */
 };
 
 struct exchange {
@@ -71,8 +72,10 @@ struct exchange {
 	const struct log_ctx *log; /* ref; the connection's */
 	size_t reply_header_max;   /* bytes of reply headers the peer takes */
 	bool body_ended;
-	size_t held;   /* bytes of the body the handler keeps; it says so */
-	size_t unsent; /* body bytes given to exchange_send(), not yet gone */
+	size_t held;	/* bytes of the body the handler keeps; it says so */
+	size_t waiting; /* of those, bytes it has not looked at: what the peer
+			 * is not yet invited to replace (HTTP/2 only) */
+	size_t unsent;	/* body bytes given to exchange_send(), not yet gone */
 };
 
 /* Who gets requests. on_request sets x->handler; it may answer at once. */
@@ -108,6 +111,13 @@ MUSTCHECK static inline int exchange_finish(struct exchange *x,
 	const struct reply_header *trailers, size_t n_trailers)
 {
 	return x->codec->finish(x, trailers, n_trailers);
+}
+
+/* held or waiting became less, outside of on_body and on_body_end. */
+static inline void exchange_taken(struct exchange *x)
+{
+	if (x->codec->taken)
+		x->codec->taken(x);
 }
 
 /* Breaks off without a reply, for when there is no memory to say more. */

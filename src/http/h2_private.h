@@ -62,8 +62,9 @@ struct h2_stream {
 	size_t header_bytes;
 	size_t n_headers;
 	size_t request_bytes; /* of the session's, this one's */
+	size_t unacked;	      /* bytes received, their window not given back */
 	bool reset_by_peer;
-	bool handed_over; /* on_request has run */
+	bool handed_over;     /* on_request has run */
 
 	struct buf out;		       /* body bytes not yet sent */
 	struct reply_header *trailers; /* in the arena; NULL: none yet */
@@ -86,6 +87,10 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id);
 
 /* Tells the handler that it is over, and frees. */
 void h2_stream_close(struct h2_stream *st);
+
+/* Its handler has more or less of the request in hand than before: counts it,
+ * and opens the peer's window again by what does not wait. */
+void h2_stream_taken(struct h2_stream *st);
 
 /* Resets it with an HTTP/2 error code (RFC 9113 section 7). */
 void h2_stream_reset(struct h2_stream *st, uint32_t code);

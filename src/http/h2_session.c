@@ -171,15 +171,6 @@ static void on_data_frame(struct h2_session *s, const nghttp2_frame *frame)
 		give_up_on_peer(s, "empty DATA frames");
 }
 
-/* Its handler has more or less of the request in hand than before. */
-static void count_request_bytes(struct h2_stream *st)
-{
-	struct h2_session *s = st->session;
-
-	s->request_bytes += st->x.held - st->request_bytes;
-	st->request_bytes = st->x.held;
-}
-
 static int on_frame_recv(
 	nghttp2_session *ng UNUSED, const nghttp2_frame *frame, void *ctx)
 {
@@ -211,21 +202,26 @@ static int on_frame_recv(
 	} else if (end && !st->x.body_ended) {
 		st->x.body_ended = true;
 		st->x.handler->on_body_end(&st->x);
-		count_request_bytes(st);
+		h2_stream_taken(st);
 	}
 	return 0;
 }
 
-static int on_data_chunk(nghttp2_session *ng UNUSED, uint8_t flags UNUSED,
-	int32_t id, const uint8_t *bytes, size_t len, void *ctx)
+/* The connection's window is opened again at once, so that a stream whose
+ * handler is slow holds up no other; the stream's by h2_stream_taken(). */
+static int on_data_chunk(nghttp2_session *ng, uint8_t flags UNUSED, int32_t id,
+	const uint8_t *bytes, size_t len, void *ctx)
 {
 	struct h2_session *s = ctx;
 	struct h2_stream *st = find_stream(s, id);
 
+	if (nghttp2_session_consume_connection(ng, len) != 0)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	if (!st)
 		return 0;
+	st->unacked += len;
 	st->x.handler->on_body(&st->x, slice_of(bytes, len));
-	count_request_bytes(st);
+	h2_stream_taken(st);
 	if (s->request_bytes > H2_REQUEST_BYTES_MAX)
 		h2_stream_reset(st, NGHTTP2_ENHANCE_YOUR_CALM);
 	return 0;
@@ -355,6 +351,8 @@ static int make_ng(struct h2_session *s)
 	if (r == 0) {
 		/* Closed streams are kept for priorities nobody uses. */
 		nghttp2_option_set_no_closed_streams(option, 1);
+		/* Windows open as handlers take, see on_data_chunk(). */
+		nghttp2_option_set_no_auto_window_update(option, 1);
 		r = nghttp2_session_server_new3(
 			&s->ng, callbacks, s, option, &memory);
 		nghttp2_option_del(option);

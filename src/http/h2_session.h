@@ -38,7 +38,8 @@
  * largest ListChanges pages, so that a few in flight are no fault. */
 #define H2_REPLY_BYTES_MAX (16 * 1024 * 1024)
 
-/* A 256-KiB message must not stall for a window update. */
+/* A 256-KiB message must not stall for a window update. It is also what a
+ * stream's handler can be made to keep waiting. */
 #define H2_STREAM_WINDOW     (512 * 1024)
 #define H2_CONNECTION_WINDOW (4 * 1024 * 1024)
 

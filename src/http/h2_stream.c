@@ -9,7 +9,7 @@
 #include "config/limits.h"
 #include "http/h2_private.h"
 
-#define REPLY_HEADERS_MAX 16 /* :status and what the layers above send */
+#define REPLY_HEADERS_MAX 32 /* :status and what the layers above send */
 
 static const struct exchange_codec h2_codec;
 
@@ -51,6 +51,21 @@ void h2_stream_close(struct h2_stream *st)
 		st->x.handler->on_closed(&st->x);
 	arena_release(&st->x.arena);
 	mem_free(st);
+}
+
+void h2_stream_taken(struct h2_stream *st)
+{
+	struct h2_session *s = st->session;
+	size_t done = st->unacked - MIN(st->unacked, st->x.waiting);
+
+	s->request_bytes += st->x.held - st->request_bytes;
+	st->request_bytes = st->x.held;
+	if (done == 0)
+		return;
+	st->unacked -= done;
+	/* Fails for want of memory only; then the peer's own deadline ends
+	 * what it cannot send. */
+	(void)nghttp2_session_consume_stream(s->ng, st->id, done);
 }
 
 void h2_stream_reset(struct h2_stream *st, uint32_t code)
@@ -225,6 +240,15 @@ static int h2_finish(struct exchange *x, const struct reply_header *trailers,
 	return resume(st);
 }
 
+static void h2_taken(struct exchange *x)
+{
+	struct h2_stream *st = stream_of(x);
+
+	h2_stream_taken(st);
+	if (nghttp2_session_want_write(st->session->ng))
+		st->session->on_output(st->session->ctx);
+}
+
 static void h2_reset(struct exchange *x)
 {
 	h2_stream_reset(stream_of(x), NGHTTP2_INTERNAL_ERROR);
@@ -235,4 +259,5 @@ static const struct exchange_codec h2_codec = {
 	.send = h2_send,
 	.finish = h2_finish,
 	.reset = h2_reset,
+	.taken = h2_taken,
 };

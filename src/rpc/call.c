@@ -34,6 +34,7 @@ void call_set_state(struct call *c, enum call_state state)
 	/* Told later, so that no hook runs inside a service's own call. */
 	if (state >= CALL_ENDING && c->hooks && c->hooks->on_over)
 		loop_defer(c->server->loop, &c->over);
+	intake_wake(c);
 }
 
 bool call_is_over(const struct call *c)
@@ -125,12 +126,6 @@ int64_t call_deadline_ns(const struct call *c)
 	return c->deadline_ns;
 }
 
-struct slice call_metadata(const struct call *c, const char *name)
-{
-	return c->exchange ? exchange_header(c->exchange, name)
-			   : slice_of(NULL, 0);
-}
-
 /* ---- answering ---- */
 
 /* The reply cannot even be failed properly: the peer sees a reset stream. */
@@ -206,7 +201,7 @@ static int frame_and_send(struct call *c, struct buf *message)
 {
 	int r = 0;
 
-	if (c->reply_gzip && buf_len(message) <= COMPRESS_MAX)
+	if (c->compress && buf_len(message) <= COMPRESS_MAX)
 		r = compress(message);
 	else
 		message_end(message, MESSAGE_PLAIN);
@@ -274,6 +269,19 @@ void call_send(struct call *c, const ProtobufCMessage *message)
 		fail_to_send(c, r);
 }
 
+void call_end(struct call *c)
+{
+	if (!call_is_over(c))
+		finish(c, RPC_OK, "");
+}
+
+void call_compress(struct call *c, bool wanted)
+{
+	if (!c->reply_started)
+		c->reply_gzip = c->accepts_gzip;
+	c->compress = wanted && c->reply_gzip;
+}
+
 bool call_all_sent(const struct call *c)
 {
 	return !c->exchange || c->exchange->unsent == 0;
@@ -286,6 +294,7 @@ static void on_sent(struct exchange *x)
 	struct call *c = x->ctx;
 
 	timer_clear(&c->stalled);
+	intake_wake(c);
 	if (c->hooks && c->hooks->on_sent && !call_is_over(c))
 		c->hooks->on_sent(c);
 }
@@ -303,6 +312,7 @@ static void on_closed(struct exchange *x)
 	struct call *c = x->ctx;
 
 	timer_clear(&c->stalled);
+	intake_release(c);
 	c->arena = x->arena;
 	arena_init(&x->arena, 0);
 	c->exchange = NULL;

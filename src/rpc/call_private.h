@@ -11,7 +11,8 @@
 /* How a call's reply is framed: gRPC, gRPC-Web. Each returns 0 or ERR_*. */
 struct call_codec {
 	/* A piece of the request's body, for c->request. Also ERR_LIMIT as
-	 * message_reader_take(), ERR_INVALID when it is no encoding. */
+	 * message_reader_take(), ERR_INVALID when it is no encoding. Not asked
+	 * for client streaming, where the body is the messages as they are. */
 	int (*receive)(struct call *c, struct slice bytes);
 	/* The body has ended; NULL when that says nothing more. */
 	int (*receive_end)(struct call *c);
@@ -20,7 +21,17 @@ struct call_codec {
 	int (*send)(struct call *c, struct buf *message);
 	/* Ends the reply. */
 	int (*finish)(struct call *c, enum rpc_status status, const char *text);
+	bool client_streaming; /* it can carry that */
 };
+
+/* Fields that a service gave; values in the arena. */
+struct call_fields {
+	struct reply_header fields[CALL_METADATA_FIELDS_MAX];
+	size_t n;
+	size_t bytes;
+};
+
+struct intake;
 
 struct call {
 	struct rpc_server *server;	   /* ref */
@@ -39,11 +50,16 @@ struct call {
 	const struct call_hooks *hooks; /* ref */
 	void *ctx;			/* hooks' */
 	struct deferred over;
+	struct intake *intake;	      /* in the arena; NULL: one message */
+	struct call_fields *initial;  /* in the arena; NULL: none */
+	struct call_fields *trailing; /* in the arena; NULL: none */
 
 	enum call_state state;
 	unsigned holds;
 	bool request_gzip;  /* the peer compresses its messages */
-	bool reply_gzip;    /* and takes compressed ones */
+	bool accepts_gzip;  /* and takes compressed ones */
+	bool reply_gzip;    /* our headers say that messages may be */
+	bool compress;	    /* and the next one is to be */
 	bool reply_started; /* headers are out */
 	bool draining;
 	unsigned http_status;	  /* of a reply that is only a status */
@@ -66,6 +82,17 @@ void call_accept(struct call *c);
 /* Moves on; what the table of states in call.c forbids is a bug. */
 void call_set_state(struct call *c, enum call_state state);
 
+/* Appends metadata to a reply's headers, or trailers; `f` may be NULL.
+ * Returns how many fields. */
+size_t call_fields_put(const struct call_fields *f, struct reply_header *out);
+
 /* intake.c: the exchange's on_body and on_body_end. */
 void intake_body(struct exchange *x, struct slice bytes);
 void intake_body_end(struct exchange *x);
+
+/* Client streaming: something has changed that messages may have waited for,
+ * so look again at the end of the turn. Nothing for other calls. */
+void intake_wake(struct call *c);
+
+/* The exchange is closing: frees what waits. */
+void intake_release(struct call *c);

@@ -13,16 +13,19 @@
 
 static int send_headers(struct call *c)
 {
-	const struct reply_header headers[] = {
+	struct reply_header headers[2 + CALL_METADATA_FIELDS_MAX] = {
 		{"content-type", slice_str(c->reply_type)},
-		{"grpc-encoding", slice_str("gzip")},
 	};
+	size_t n = 1;
 	int r;
 
 	if (c->reply_started)
 		return 0;
-	r = exchange_respond(
-		c->exchange, 200, headers, c->reply_gzip ? 2 : 1, false);
+	if (c->reply_gzip)
+		headers[n++] = (struct reply_header){
+			"grpc-encoding", slice_str("gzip")};
+	n += call_fields_put(c->initial, headers + n);
+	r = exchange_respond(c->exchange, 200, headers, n, false);
 	c->reply_started = r == 0;
 	return r;
 }
@@ -37,12 +40,19 @@ static int grpc_send(struct call *c, struct buf *message)
 
 static int grpc_finish(struct call *c, enum rpc_status status, const char *text)
 {
-	struct reply_header headers[1 + STATUS_HEADERS_MAX] = {
-		{"content-type", slice_str(c->reply_type)}};
+	struct reply_header
+		headers[1 + STATUS_HEADERS_MAX + CALL_METADATA_FIELDS_MAX] = {
+			{"content-type", slice_str(c->reply_type)}};
 	size_t n;
+	int r;
 
 	if (status_headers(c, status, text, headers + 1, &n) < 0)
 		return ERR_NOMEM;
+	n += call_fields_put(c->trailing, headers + 1 + n);
+	/* Else initial metadata would look as if it were trailing. */
+	r = c->initial ? send_headers(c) : 0;
+	if (r < 0)
+		return r;
 	if (c->reply_started)
 		return exchange_finish(c->exchange, headers + 1, n);
 	/* A reply that is nothing but its status: headers and trailers in one.
@@ -55,6 +65,7 @@ static const struct call_codec grpc_codec = {
 	.receive = request_receive,
 	.send = grpc_send,
 	.finish = grpc_finish,
+	.client_streaming = true,
 };
 
 /* "application/grpc", alone or with a subtype or parameters. The subtype is

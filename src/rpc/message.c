@@ -17,6 +17,13 @@ void message_reader_release(struct message_reader *m)
 	buf_release(&m->body);
 }
 
+void message_reader_reset(struct message_reader *m)
+{
+	buf_shrink(&m->body);
+	m->n_prefix = 0;
+	m->length = 0;
+}
+
 static uint32_t read_length(const uint8_t prefix[MESSAGE_PREFIX_LEN])
 {
 	return (uint32_t)prefix[1] << 24 | (uint32_t)prefix[2] << 16 |
@@ -35,24 +42,31 @@ static struct slice take_prefix(struct message_reader *m, struct slice bytes)
 	return slice_from(bytes, n);
 }
 
-int message_reader_take(struct message_reader *m, struct slice bytes)
+int message_reader_next(struct message_reader *m, struct slice *bytes)
 {
 	size_t n;
 	int r;
 
-	if (bytes.len == 0)
-		return 0;
-	bytes = take_prefix(m, bytes);
+	if (bytes->len > 0)
+		*bytes = take_prefix(m, *bytes);
 	if (m->n_prefix < MESSAGE_PREFIX_LEN)
 		return 0;
 	if (m->length > m->body.cap)
 		return ERR_LIMIT;
-	n = MIN(m->length - buf_len(&m->body), bytes.len);
-	r = buf_append(&m->body, bytes.ptr, n);
+	n = MIN(m->length - buf_len(&m->body), bytes->len);
+	r = buf_append(&m->body, bytes->ptr, n);
 	if (r < 0)
 		return r;
-	m->extra |= n < bytes.len;
-	return 0;
+	*bytes = slice_from(*bytes, n);
+	return message_reader_whole(m) ? MESSAGE_WHOLE : 0;
+}
+
+int message_reader_take(struct message_reader *m, struct slice bytes)
+{
+	int r = message_reader_next(m, &bytes);
+
+	m->extra |= r == MESSAGE_WHOLE && bytes.len > 0;
+	return MIN(r, 0);
 }
 
 int message_begin(struct buf *b, size_t max)

@@ -108,6 +108,25 @@ int grpc_bin_check(struct slice value, size_t *ret_error_at)
 	return 0;
 }
 
+size_t grpc_bin_decode(struct slice value, uint8_t *out)
+{
+	const uint8_t *comma =
+		value.len ? memchr(value.ptr, ',', value.len) : NULL;
+	size_t end = comma ? (size_t)(comma - value.ptr) : value.len;
+	size_t at, error_at, used, len = 0;
+	uint8_t digits[4];
+
+	for (at = 0; at < end; at += sizeof(digits)) {
+		memset(digits, '=', sizeof(digits));
+		memcpy(digits, value.ptr + at, MIN(sizeof(digits), end - at));
+		if (base64_decode(slice_of(digits, sizeof(digits)), out + len,
+			    &used, &error_at) < 0)
+			break; /* it has passed the check, so never */
+		len += used;
+	}
+	return len;
+}
+
 char *grpc_message_encode(struct arena *a, struct slice message, size_t max)
 {
 	static const char digits[] = "0123456789ABCDEF";

@@ -22,6 +22,11 @@ MUSTCHECK int grpc_timeout_parse(
  * the offending byte. */
 MUSTCHECK int grpc_bin_check(struct slice value, size_t *ret_error_at);
 
+/* The bytes of the first value in a header that passed grpc_bin_check().
+ * `out` has BASE64_DECODED_MAX(value.len) bytes. Returns how many were used.
+ */
+size_t grpc_bin_decode(struct slice value, uint8_t *out);
+
 /* The longest status message we send: with every byte escaped it stays below
  * the 8 KiB of headers that most clients take. */
 #define GRPC_MESSAGE_MAX 1024

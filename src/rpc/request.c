@@ -134,9 +134,14 @@ static bool check_path(struct call *c)
 
 	c->method = rpc_server_find(
 		c->server, c->exchange->path, &c->service, text, sizeof(text));
-	if (c->method)
-		return true;
-	return request_reject(c, 200, RPC_UNIMPLEMENTED, "%s", text);
+	if (!c->method)
+		return request_reject(c, 200, RPC_UNIMPLEMENTED, "%s", text);
+	if (c->method->client_streaming && !c->codec->client_streaming)
+		return request_reject(c, 200, RPC_UNIMPLEMENTED,
+			"method %s takes a stream of messages, which gRPC-Web "
+			"does not carry",
+			c->method->name);
+	return true;
 }
 
 /* Whether a comma-separated list has the item. */
@@ -166,6 +171,8 @@ static bool check_encoding(struct call *c)
 {
 	struct slice encoding = exchange_header(c->exchange, "grpc-encoding");
 
+	c->accepts_gzip = lists(
+		exchange_header(c->exchange, "grpc-accept-encoding"), "gzip");
 	if (!encoding.ptr || slice_eq_str(encoding, "identity"))
 		return true;
 	if (!slice_eq_str(encoding, "gzip"))
@@ -174,8 +181,7 @@ static bool check_encoding(struct call *c)
 			"grpc-encoding \"%.*s\"",
 			SLICE_FMT(encoding));
 	c->request_gzip = true;
-	c->reply_gzip = lists(
-		exchange_header(c->exchange, "grpc-accept-encoding"), "gzip");
+	call_compress(c, true);
 	return true;
 }
 

@@ -27,6 +27,7 @@
 /* ---- headers ---- */
 
 #define CORS_HEADERS_MAX 4
+#define WEB_TRAILERS_MAX (STATUS_HEADERS_MAX + CALL_METADATA_FIELDS_MAX)
 
 /* What a reply to a script of another origin needs. Returns how many. */
 static size_t cors_headers(const struct exchange *x, struct reply_header *h)
@@ -49,7 +50,9 @@ static size_t cors_headers(const struct exchange *x, struct reply_header *h)
 static int respond(struct call *c, unsigned http_status,
 	const struct reply_header *more, size_t n_more)
 {
-	struct reply_header headers[2 + CORS_HEADERS_MAX + STATUS_HEADERS_MAX];
+	struct reply_header headers[2 + CORS_HEADERS_MAX +
+				    CALL_METADATA_FIELDS_MAX +
+				    WEB_TRAILERS_MAX];
 	size_t n = 0, i;
 	int r;
 
@@ -59,6 +62,7 @@ static int respond(struct call *c, unsigned http_status,
 		headers[n++] = (struct reply_header){
 			"grpc-encoding", slice_str("gzip")};
 	n += cors_headers(c->exchange, headers + n);
+	n += call_fields_put(c->initial, headers + n);
 	for (i = 0; i < n_more; i++)
 		headers[n + i] = more[i];
 	r = exchange_respond(
@@ -97,8 +101,9 @@ static int send_text(struct call *c, struct buf *bytes)
 static int put_trailers(
 	struct buf *b, const struct reply_header *trailers, size_t n)
 {
-	int r = message_begin(
-		b, STATUS_HEADERS_MAX * 64 + 3 * GRPC_MESSAGE_MAX);
+	int r = message_begin(b, STATUS_HEADERS_MAX * 64 +
+					 3 * GRPC_MESSAGE_MAX +
+					 2 * CALL_METADATA_BYTES_MAX);
 	size_t i;
 
 	for (i = 0; i < n && r == 0; i++) {
@@ -123,13 +128,14 @@ static int put_trailers(
  * no trailers in a body without messages, others not twice the same. */
 static int web_finish(struct call *c, enum rpc_status status, const char *text)
 {
-	struct reply_header trailers[STATUS_HEADERS_MAX];
+	struct reply_header trailers[WEB_TRAILERS_MAX];
 	struct buf frame;
 	size_t n;
 	int r;
 
 	if (status_headers(c, status, text, trailers, &n) < 0)
 		return ERR_NOMEM;
+	n += call_fields_put(c->trailing, trailers + n);
 	if (!c->reply_started)
 		return respond(c, c->http_status, trailers, n);
 	r = put_trailers(&frame, trailers, n);
