@@ -11,6 +11,7 @@
 #include "http/conn.h"
 #include "loop/loop.h"
 #include "loop/thread.h"
+#include "rpc/health.h"
 #include "rpc/server.h"
 #include "syncer/service.h"
 
@@ -24,9 +25,10 @@
 struct shard {
 	struct loop *loop;   /* own */
 	struct store *store; /* ref */
-	struct timer health;
+	struct timer health_timer;
 	struct syncer *syncer; /* own */
-	const struct rpc_service *services[1];
+	struct health *health; /* own */
+	const struct rpc_service *services[2];
 	struct rpc_server rpc;
 	struct conn_options conn_options;
 	struct stream_scratch scratch;
@@ -154,12 +156,12 @@ void shard_set_tls(struct shard *s, struct tls_context *tls)
 
 static void look_at_health(struct shard *s)
 {
-	s->rpc.serving = !s->draining && store_usable(s->store);
+	health_set_serving(s->health, !s->draining && store_usable(s->store));
 }
 
 static void on_health(struct timer *t)
 {
-	struct shard *s = CONTAINER_OF(t, struct shard, health);
+	struct shard *s = CONTAINER_OF(t, struct shard, health_timer);
 
 	look_at_health(s);
 	if (timer_set(t, s->loop, loop_now_ns(s->loop) + HEALTH_NS) < 0)
@@ -229,7 +231,7 @@ static void *shard_main(void *arg)
 	if (loop_run(s->loop) < 0)
 		log_error(NULL, "shard.loop_failed", F_U64("shard", s->number));
 	s->draining = false;
-	timer_clear(&s->health);
+	timer_clear(&s->health_timer);
 	release_connections(s);
 	wait_for_store(s);
 	/* What ended above is told to its hooks at the end of a turn. */
@@ -269,6 +271,7 @@ static void set_up(struct shard *s, const struct shard_shared *shared)
 	const struct config *config = shared->config;
 
 	s->services[0] = syncer_service(s->syncer);
+	s->services[1] = health_service(s->health);
 	s->rpc = (struct rpc_server){
 		.loop = s->loop,
 		.services = s->services,
@@ -287,11 +290,30 @@ static void set_up(struct shard *s, const struct shard_shared *shared)
 	/* The other half is for calls to end in. */
 	s->drain_spread_ns = seconds(config->drain_timeout_s) / 2;
 	stream_scratch_init(&s->scratch);
-	s->health.on_due = on_health;
-	on_health(&s->health);
+	s->health_timer.on_due = on_health;
+	on_health(&s->health_timer);
 	set_up_host(
 		s, &s->ports[PORT_NATIVE], shared, CONN_H2, grpc_on_request);
 	set_up_host(s, &s->ports[PORT_WEB], shared, CONN_H1_H2, web_on_request);
+}
+
+/* Returns: 0; ERR_* with a sentence. */
+static int make_services(struct shard *s, const struct config *config,
+	struct store *store, struct errmsg *reterr)
+{
+	int r = syncer_new(config, store, s->loop, &s->syncer, reterr);
+
+	if (r < 0)
+		return r;
+	r = health_new(&s->rpc, &s->health);
+	return r == 0 ? 0 : errmsg_set(reterr, r, "%s", err_text(r));
+}
+
+/* Twice is fine. */
+static void free_services(struct shard *s)
+{
+	health_free(&s->health);
+	syncer_free(&s->syncer);
 }
 
 void shard_free(struct shard **shard)
@@ -300,7 +322,7 @@ void shard_free(struct shard **shard)
 
 	if (!s)
 		return;
-	syncer_free(&s->syncer); /* when it was not started */
+	free_services(s); /* when it was not started */
 	/* Frees notices that were on their way. */
 	if (s->loop && loop_turn(s->loop, 0) < 0)
 		log_error(NULL, "shard.loop_failed", F_U64("shard", s->number));
@@ -328,8 +350,7 @@ int shard_start(unsigned number, const struct shard_shared *shared,
 	r = loop_new(&clock_system, &s->loop);
 	if (r < 0)
 		return errmsg_set(reterr, r, "%s", err_text(r));
-	r = syncer_new(
-		shared->config, shared->store, s->loop, &s->syncer, reterr);
+	r = make_services(s, shared->config, shared->store, reterr);
 	if (r < 0)
 		return r;
 	set_up(s, shared);
@@ -347,5 +368,5 @@ void shard_stop(struct shard *s)
 {
 	loop_stop(s->loop);
 	thread_join(s->thread);
-	syncer_free(&s->syncer);
+	free_services(s);
 }

@@ -113,6 +113,9 @@ struct slice call_metadata_bin(struct call *c, const char *name);
 MUSTCHECK ProtobufCMessage *call_decode(struct call *c,
 	const ProtobufCMessageDescriptor *type, pb_is_text_fn is_text);
 
+/* Client streaming, in on_message: memory that goes with the message. */
+struct arena *call_message_arena(struct call *c);
+
 /* Whether the message at hand, or the one that was, came compressed. */
 bool call_message_compressed(const struct call *c);
 

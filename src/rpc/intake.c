@@ -23,6 +23,12 @@ struct intake {
 	bool half_closed;      /* on_half_closed has run */
 };
 
+struct arena *call_message_arena(struct call *c)
+{
+	assert(c->intake->in_hook);
+	return &c->intake->message;
+}
+
 static const char *malformed_text(const struct call *c, bool bad_utf8)
 {
 	if (c->method->server_streaming || c->method->client_streaming)
@@ -40,11 +46,10 @@ static const char *malformed_text(const struct call *c, bool bad_utf8)
 ProtobufCMessage *call_decode(struct call *c,
 	const ProtobufCMessageDescriptor *type, pb_is_text_fn is_text)
 {
-	struct arena *arena = c->intake ? &c->intake->message : call_arena(c);
+	struct arena *arena = c->intake ? call_message_arena(c) : call_arena(c);
 	ProtobufCMessage *message;
 	int r;
 
-	assert(!c->intake || c->intake->in_hook);
 	r = pb_decode(
 		type, is_text, buf_slice(&c->request.body), arena, &message);
 	/* All of it is in the arena now; a listener may live for days. */

@@ -22,7 +22,7 @@ struct rpc_server {
 	struct loop *loop;
 	const struct rpc_service *const *services; /* ref */
 	size_t n_services;
-	bool serving;		  /* what /health says */
+	bool serving;		  /* what /health says; see rpc/health.h */
 	size_t message_max;	  /* bytes of a request message, inflated */
 	int64_t stall_timeout_ns; /* a peer that takes nothing so long loses
 				   * the call */

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// health — grpc.health.v1.Health, and that /health says the same.
+
+import assert from 'node:assert/strict';
+import { frame, unframe } from './lib/raw.mjs';
+import { freePort, startServer } from './lib/server.mjs';
+import { Channel, contract } from './lib/service.mjs';
+import { suite, test, within } from './lib/tap.mjs';
+
+const OK = 0;
+const NOT_FOUND = 5;
+const UNAVAILABLE = 14;
+const WATCHERS = 50;
+const SERVICES = [
+  '', 'sync.Syncer', 'grpc.health.v1.Health',
+];
+const health = contract(
+  'grpc/health/v1/health.proto')['grpc.health.v1.Health'];
+
+async function checkCases(channel) {
+  for (const service of SERVICES) {
+    await test(`Check: '${service}' is serving`, async () => {
+      const { code, reply } = await channel.unary(health.Check, { service });
+      assert.equal(code, OK);
+      assert.equal(reply.status, 'SERVING');
+    });
+  }
+  for (const service of ['sync', 'sync.Syncer2', 'sync.syncer', ' ', 'é\0']) {
+    await test(`Check: ${JSON.stringify(service)} is not found`, async () => {
+      const answer = await channel.unary(health.Check, { service });
+      assert.deepEqual(answer,
+        { code: NOT_FOUND, message: 'unknown service' });
+    });
+  }
+  await test('List names every service', async () => {
+    const { code, reply } = await channel.unary(health.List, {});
+    assert.equal(code, OK);
+    assert.deepEqual(reply.statuses, Object.fromEntries(
+      SERVICES.map((name) => [name, { status: 'SERVING' }])));
+  });
+}
+
+/** The stream's next status; after it the stream is still open. */
+async function openWith(channel, watch, status) {
+  assert.deepEqual(await watch.next(), { status });
+  await channel.unary(health.Check, {});
+  assert.equal(watch.over, undefined);
+  assert.deepEqual(watch.replies, []);
+}
+
+async function watchCases(channel) {
+  await test('Watch: the status at once, and nothing until it changes', () =>
+    openWith(channel, channel.stream(health.Watch, {}), 'SERVING'));
+  await test('Watch: an unknown service is SERVICE_UNKNOWN and stays so', () =>
+    openWith(channel, channel.stream(health.Watch, { service: 'x.Y' }),
+      'SERVICE_UNKNOWN'));
+  await test('Watch: one that leaves disturbs no other', async () => {
+    const stays = channel.stream(health.Watch, {});
+    const leaves = channel.stream(health.Watch, {});
+    await leaves.next();
+    leaves.call.cancel();
+    await leaves.end();
+    await openWith(channel, stays, 'SERVING');
+  });
+}
+
+async function webCases(web) {
+  await test('the web port says the same to plain HTTP', async () => {
+    const answer = await fetch(`http://${web}/health`);
+    assert.equal(answer.status, 200);
+    assert.equal(await answer.text(), 'OK');
+  });
+  await test('the web port says the same over gRPC-Web', async () => {
+    const answer = await fetch(`http://${web}/grpc.health.v1.Health/Check`, {
+      method: 'POST', body: frame(Buffer.alloc(0)),
+      headers: { 'content-type': 'application/grpc-web+proto' } });
+    const [reply, trailers] = unframe(Buffer.from(await answer.arrayBuffer()));
+    assert.equal(reply.bytes.toString('hex'), '0801');
+    assert.equal(trailers.flag, 0x80);
+    assert.match(trailers.bytes.toString(), /^grpc-status: 0\r\n/);
+  });
+}
+
+async function drainCases(server, channel) {
+  const watches = Array.from({ length: WATCHERS }, (_, index) =>
+    channel.stream(health.Watch, { service: SERVICES[index % SERVICES.length] }));
+  const strange = channel.stream(health.Watch, { service: 'x.Y' });
+  for (const watch of [...watches, strange]) await watch.next();
+  const end = server.stop('SIGTERM', 15);
+  await test('SIGTERM: who watches is told NOT_SERVING', async () => {
+    for (const watch of watches) {
+      assert.deepEqual(await watch.next(), { status: 'NOT_SERVING' });
+    }
+  });
+  await test('SIGTERM: then every watch ends with UNAVAILABLE', async () => {
+    for (const watch of [...watches, strange]) {
+      assert.deepEqual(await watch.end(),
+        { code: UNAVAILABLE, message: 'server is shutting down' });
+      assert.deepEqual(watch.replies, []);
+    }
+  });
+  await test('SIGTERM: watches do not keep the server', async () =>
+    assert.deepEqual(await within(10, 'its end', end),
+      { code: 0, signal: null }));
+}
+
+await suite(async () => {
+  const web = `127.0.0.1:${await freePort()}`;
+  const server = await startServer({ env: { GRPC_WEB_LISTEN_ADDRESS: web } });
+  const channel = new Channel(server.address);
+  await checkCases(channel);
+  await watchCases(channel);
+  await webCases(web);
+  await drainCases(server, channel);
+  channel.close();
+});
