@@ -23,10 +23,11 @@ LOGS = os.path.join(ROOT, 'build', 'test-logs')
 PYTHON = '/usr/bin/python3'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
-       'tls', 'python_client', 'health']
+       'tls', 'python_client', 'health',
+       'reflection']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health']
+               'health', 'reflection']
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'

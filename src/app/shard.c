@@ -11,7 +11,9 @@
 #include "http/conn.h"
 #include "loop/loop.h"
 #include "loop/thread.h"
+#include "proto/descriptors.h"
 #include "rpc/health.h"
+#include "rpc/reflection.h"
 #include "rpc/server.h"
 #include "syncer/service.h"
 
@@ -26,9 +28,10 @@ struct shard {
 	struct loop *loop;   /* own */
 	struct store *store; /* ref */
 	struct timer health_timer;
-	struct syncer *syncer; /* own */
-	struct health *health; /* own */
-	const struct rpc_service *services[2];
+	struct syncer *syncer;	       /* own */
+	struct health *health;	       /* own */
+	struct reflection *reflection; /* own */
+	const struct rpc_service *services[4];
 	struct rpc_server rpc;
 	struct conn_options conn_options;
 	struct stream_scratch scratch;
@@ -272,6 +275,8 @@ static void set_up(struct shard *s, const struct shard_shared *shared)
 
 	s->services[0] = syncer_service(s->syncer);
 	s->services[1] = health_service(s->health);
+	s->services[2] = reflection_v1(s->reflection);
+	s->services[3] = reflection_v1alpha(s->reflection);
 	s->rpc = (struct rpc_server){
 		.loop = s->loop,
 		.services = s->services,
@@ -306,12 +311,15 @@ static int make_services(struct shard *s, const struct config *config,
 	if (r < 0)
 		return r;
 	r = health_new(&s->rpc, &s->health);
+	if (r == 0)
+		r = reflection_new(&s->rpc, &descriptor_set, &s->reflection);
 	return r == 0 ? 0 : errmsg_set(reterr, r, "%s", err_text(r));
 }
 
 /* Twice is fine. */
 static void free_services(struct shard *s)
 {
+	reflection_free(&s->reflection);
 	health_free(&s->health);
 	syncer_free(&s->syncer);
 }

@@ -13,6 +13,8 @@ const UNAVAILABLE = 14;
 const WATCHERS = 50;
 const SERVICES = [
   '', 'sync.Syncer', 'grpc.health.v1.Health',
+  'grpc.reflection.v1.ServerReflection',
+  'grpc.reflection.v1alpha.ServerReflection',
 ];
 const health = contract(
   'grpc/health/v1/health.proto')['grpc.health.v1.Health'];
