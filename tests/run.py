@@ -23,11 +23,10 @@ LOGS = os.path.join(ROOT, 'build', 'test-logs')
 PYTHON = '/usr/bin/python3'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
-       'tls', 'python_client', 'health',
-       'reflection']
+       'tls', 'python_client', 'health', 'reflection', 'interop']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health', 'reflection']
+               'health', 'reflection', 'interop']
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
@@ -87,7 +86,8 @@ def e2e_suites(label, build, names, scale, timeout_s):
            **SANITIZERS}
     for name in names:
         python = name.startswith('python')
-        program = f'tests/e2e/{name}.{"py" if python else "mjs"}'
+        folder = 'interop' if name == 'interop' else 'e2e'
+        program = f'tests/{folder}/{name}.{"py" if python else "mjs"}'
         yield Suite(f'{name}{label}',
                     [PYTHON if python else 'node', program], timeout_s, env)
 

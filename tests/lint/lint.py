@@ -108,7 +108,7 @@ def compile_alone(name):
     result = subprocess.run(
         ['gcc', '-std=gnu17', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror',
          '-fsyntax-only', '-I.', '-Isrc', '-Itests', '-isystem',
-         'build/proto', '-x', 'c', '-include', name, '/dev/null'], cwd=ROOT,
+         'build/proto', '-isystem', 'build/tests/interop', '-x', 'c', '-include', name, '/dev/null'], cwd=ROOT,
         capture_output=True, text=True, check=False)
     return f'{name}: {result.stderr.strip()}' if result.returncode else None
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// service — any method of any contract in proto/ over grpc-js, for what is not
+// service — any method of any contract over grpc-js, for what is not
 // sync.Syncer.
 
 import path from 'node:path';
@@ -10,10 +10,10 @@ import { within } from './tap.mjs';
 
 const DEADLINE_SECONDS = 20;
 
-/** The services of a contract: {name: {method: definition}}. */
-export function contract(file) {
+/** The services of a contract below `root`: {name: {method: definition}}. */
+export function contract(file, root = path.dirname(protoPath())) {
   return loadSync(file, {
-    includeDirs: [path.dirname(protoPath())],
+    includeDirs: [root],
     keepCase: true, longs: String, enums: String, defaults: true, oneofs: true,
   });
 }
