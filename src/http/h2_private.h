@@ -64,7 +64,7 @@ struct h2_stream {
 	size_t request_bytes; /* of the session's, this one's */
 	size_t unacked;	      /* bytes received, their window not given back */
 	bool reset_by_peer;
-	bool handed_over;     /* on_request has run */
+	bool handed_over; /* on_request has run */
 
 	struct buf out;		       /* body bytes not yet sent */
 	struct reply_header *trailers; /* in the arena; NULL: none yet */

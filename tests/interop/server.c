@@ -30,14 +30,15 @@ struct server {
 	struct conn_options options;
 	struct conn_host host;
 	struct stream_scratch scratch;
+	struct http_budget budget;
 	struct watch input;
 };
 
 static const struct rpc_service *const services[] = {&interop_service};
 
-static void on_accept(int fd, void *ctx)
+static void on_accept(int fd, const struct address *peer, void *ctx)
 {
-	conn_host_accept(&((struct server *)ctx)->host, fd);
+	conn_host_accept(&((struct server *)ctx)->host, fd, peer);
 }
 
 static void on_conn_closed(void *ctx UNUSED)
@@ -74,6 +75,7 @@ static void set_up(struct server *s)
 		.options = &s->options,
 		.on_conn_closed = on_conn_closed,
 		.ctx = s,
+		.budget = &s->budget,
 		.scratch = &s->scratch,
 	};
 	stream_scratch_init(&s->scratch);

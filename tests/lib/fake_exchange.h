@@ -110,7 +110,8 @@ static inline void fake_header(
 /* A request whose headers are not complete yet; then fake_begin(). */
 static inline void fake_init(struct fake_exchange *f, const char *path)
 {
-	*f = (struct fake_exchange){.x.codec = &fake_codec};
+	*f = (struct fake_exchange){
+		.x.codec = &fake_codec, .x.reply_header_max = SIZE_MAX};
 	arena_init(&f->x.arena, CALL_ARENA_MAX);
 	buf_init(&f->body, 64 * 1024 * 1024);
 	f->x.method = slice_str("POST");
