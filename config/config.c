@@ -195,7 +195,7 @@ static const struct variable variables[] = {
 	{"SHARDS", NULL, parse_number, FIELD(shards), 1, SHARDS_MAX},
 	{"MAX_STREAMS_PER_CONNECTION", "100", parse_number, FIELD(max_streams),
 		1, 1000},
-	/* Some 20 KiB each when idle: 1 GiB. */
+	/* Some 20 KiB each when idle, 40 over TLS: 1 GiB, 2 GiB. */
 	{"MAX_CONNECTIONS", "50000", parse_number, FIELD(max_connections), 1,
 		10000000},
 	{"LISTENER_WRITE_TIMEOUT", "30", parse_number,
