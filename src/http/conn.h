@@ -47,7 +47,6 @@ struct conn_host {
 	struct exchange_server server;
 	const struct conn_options *options; /* ref */
 	struct peers *peers; /* ref; counts connections; NULL: no cap */
-	bool proxy_headers;  /* each connection begins with one */
 	/* A connection ended; for who counts them. */
 	void (*on_conn_closed)(void *ctx);
 	void *ctx;
@@ -58,6 +57,7 @@ struct conn_host {
 	struct list conns;		/* own */
 	size_t n_conns;
 	uint64_t next_number; /* for the log */
+	bool proxy_headers;   /* each connection begins with one; the owner's */
 	bool draining;
 };
 

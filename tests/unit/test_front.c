@@ -392,9 +392,7 @@ TEST(front, tls_closed_while_it_is_read_hands_on_no_more)
 	for (i = 0; !o.closed; i++) {
 		ck_assert_int_lt(i, TURNS_MAX);
 		client_writes(&c); /* shakes hands, too */
-		if (c.left == 0 || i > 100)
-			turn();
-		else if (!SSL_is_init_finished(c.ssl))
+		if (c.left == 0 || i > 100 || !SSL_is_init_finished(c.ssl))
 			turn();
 	}
 	ck_assert_uint_le(o.got, TLS_RECORD_MAX);

@@ -192,22 +192,27 @@ TEST(proxy, other_protocols_are_refused_at_their_first_bytes)
 	ck_assert_int_eq(proxy_parse(slice_str("\x16"), &header), ERR_PROTO);
 }
 
+static void put(uint8_t *at, struct slice text)
+{
+	memcpy(at, text.ptr, text.len);
+}
+
 TEST(proxy, a_line_has_a_length_limit)
 {
 	struct proxy_header header;
-	char line[PROXY_LINE_MAX + 8];
+	uint8_t line[PROXY_LINE_MAX + 8];
 	size_t n;
 
 	memset(line, 'x', sizeof(line));
-	memcpy(line, "PROXY UNKNOWN ", 14);
-	memcpy(line + PROXY_LINE_MAX - 2, "\r\n", 2);
+	put(line, slice_str("PROXY UNKNOWN "));
+	put(line + PROXY_LINE_MAX - 2, slice_str("\r\n"));
 	for (n = 14; n < PROXY_LINE_MAX; n++)
 		ck_assert_int_eq(
 			proxy_parse(slice_of(line, n), &header), PROXY_MORE);
 	ck_assert_int_eq(proxy_parse(slice_of(line, sizeof(line)), &header), 0);
 	ck_assert_uint_eq(header.len, PROXY_LINE_MAX);
 
-	memcpy(line + PROXY_LINE_MAX - 2, "x\r\n", 3);
+	put(line + PROXY_LINE_MAX - 2, slice_str("x\r\n"));
 	ck_assert_int_eq(
 		proxy_parse(slice_of(line, sizeof(line)), &header), ERR_LIMIT);
 	line[PROXY_LINE_MAX - 1] = 'x';
