@@ -6,6 +6,7 @@
 #include <llhttp.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -133,6 +134,7 @@ static const char *reason_of(unsigned status)
 	case 405: return "Method Not Allowed";
 	case 415: return "Unsupported Media Type";
 	case 431: return "Request Header Fields Too Large";
+	case 501: return "Not Implemented";
 	case 503: return "Service Unavailable";
 	default: return "Unknown";
 	}
@@ -168,9 +170,12 @@ static bool is_chunked(const struct h1_session *s)
 /* How the body's end is told (RFC 9112 section 6.3). */
 static int put_framing(struct h1_session *s, unsigned status, bool end)
 {
+	bool head = s->parser.method == HTTP_HEAD;
 	int r = 0;
 
-	if (end && status != 204)
+	/* To HEAD it would have to be what GET's is: better say nothing (RFC
+	 * 9110 section 8.6). */
+	if (end && status != 204 && !head)
 		r = put(&s->out, "content-length: 0\r\n");
 	if (!end && is_chunked(s))
 		r = put(&s->out, "transfer-encoding: chunked\r\n");
@@ -202,12 +207,8 @@ static int put_head(struct h1_session *s, unsigned status,
 
 static void finish_reply(struct h1_exchange *e)
 {
-	struct h1_session *s = e->session;
-
 	e->finished = true;
-	if (!e->x.body_ended)
-		s->session.patience_ns = s->now_ns + H1_DISCARD_NS;
-	s->on_output(s->ctx);
+	e->session->on_output(e->session->ctx);
 }
 
 static int h1_respond(struct exchange *x, unsigned status,
@@ -221,6 +222,8 @@ static int h1_respond(struct exchange *x, unsigned status,
 	assert(!e->responded);
 	if (s->draining)
 		s->keep_alive = false;
+	if (end)
+		buf_shrink(&e->early); /* an error came up after it */
 	r = put_head(s, status, headers, n_headers, end);
 	if (end) /* what was to be its body could not be sent */
 		buf_reset(&e->early);
@@ -383,10 +386,23 @@ static int on_header_field_complete(llhttp_t *parser)
 	return 0;
 }
 
+/* Without the white space behind the value (RFC 9112 section 5.1), of which
+ * not every version of the parser tells. */
+static struct slice header_text(const struct h1_session *s)
+{
+	struct slice text = buf_slice(&s->text);
+
+	while (text.len > s->name_len &&
+		(text.ptr[text.len - 1] == ' ' ||
+			text.ptr[text.len - 1] == '\t'))
+		text.len--;
+	return text;
+}
+
 static int on_header_value_complete(llhttp_t *parser)
 {
 	struct h1_session *s = session_of(parser);
-	struct slice text = buf_slice(&s->text);
+	struct slice text = header_text(s);
 	struct header *h;
 	char *copy;
 	size_t i;
@@ -394,8 +410,11 @@ static int on_header_value_complete(llhttp_t *parser)
 	if (!in_headers(s))
 		return 0;
 	s->header_bytes += 32;
-	if (++s->n_headers > H1_HEADERS_MAX)
+	if (s->header_bytes > H1_HEADER_LIST_MAX ||
+		++s->n_headers > H1_HEADERS_MAX)
 		return refuse(parser, 431);
+	if (s->name_len == 0)
+		return refuse(parser, 400);
 	h = arena_zalloc(&s->current->x.arena, sizeof(*h) + text.len);
 	if (!h)
 		return refuse(parser, 503);
@@ -422,13 +441,32 @@ static size_t count_headers(const struct exchange *x, const char *name)
 	return n;
 }
 
+/* Words of headers know no case. */
+static bool is_word(struct slice value, const char *word)
+{
+	return value.len == strlen(word) &&
+	       !strncasecmp((const char *)value.ptr, word, value.len);
+}
+
+/* The parser takes lists of codings too, of which we could read none. */
+static bool knows_coding(const struct h1_session *s)
+{
+	const struct exchange *x = &s->current->x;
+	size_t n = count_headers(x, "transfer-encoding");
+
+	return n == 0 ||
+	       (n == 1 && !is_http_1_0(s) &&
+		       is_word(exchange_header(x, "transfer-encoding"),
+			       "chunked"));
+}
+
 /* RFC 9110 section 10.1.1. */
 static int answer_expectation(struct h1_session *s)
 {
 	const struct h1_exchange *e = s->current;
 
 	if (is_http_1_0(s) || e->responded || e->x.body_ended ||
-		!slice_eq_str(exchange_header(&e->x, "expect"), "100-continue"))
+		!is_word(exchange_header(&e->x, "expect"), "100-continue"))
 		return 0;
 	s->on_output(s->ctx);
 	return put(&s->out, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -448,6 +486,8 @@ static int on_headers_complete(llhttp_t *parser)
 	/* RFC 9112 section 3.2. */
 	if (!is_http_1_0(s) && count_headers(&e->x, "host") != 1)
 		return refuse(parser, 400);
+	if (!knows_coding(s))
+		return refuse(parser, 501);
 	e->x.method = slice_str(llhttp_method_name(parser->method));
 	s->server->on_request(s->server->ctx, &e->x);
 	if (!e->x.handler)
@@ -604,6 +644,15 @@ static void count_unsent(struct h1_session *s)
 		x->handler->on_sent(x);
 }
 
+/* The answer leaves, now: what is left of the body has its time. */
+static void await_body_end(struct h1_session *s)
+{
+	const struct h1_exchange *e = s->current;
+
+	if (e && e->finished && !e->x.body_ended && s->session.patience_ns == 0)
+		s->session.patience_ns = s->now_ns + H1_DISCARD_NS;
+}
+
 static int h1_fill(struct session *session, struct buf *out, int64_t now_ns)
 {
 	struct h1_session *s = h1_of(session);
@@ -618,6 +667,7 @@ static int h1_fill(struct session *session, struct buf *out, int64_t now_ns)
 	if (buf_len(&s->out) == 0)
 		buf_shrink(&s->out);
 	count_unsent(s);
+	await_body_end(s);
 	if (buf_len(&s->out) == 0 && is_over(s->current))
 		r = turn_over(s);
 	count_held(s);

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/web_text.h"
 
-<<<<<<< HEAD
 #include <stdbool.h>
 
-=======
->>>>>>> 0106673 (rpc: read line breaks in -text alike wherever it is cut)
 #include "base/codec.h"
 #include "base/err.h"
 
@@ -28,26 +25,15 @@ static int take_decoded(struct slice text, struct message_reader *m)
 	return r == 0 && bad ? ERR_INVALID : r;
 }
 
-<<<<<<< HEAD
-=======
-/* The decoder skips them too, but here they must not count as digits. */
->>>>>>> 0106673 (rpc: read line breaks in -text alike wherever it is cut)
 static bool is_line_break(uint8_t c)
 {
 	return c == '\r' || c == '\n';
 }
 
-<<<<<<< HEAD
 /* Whole groups at the front of `text`, without padding and line breaks. */
 static size_t plain_run(struct slice text)
 {
 	size_t n = 0, max = MIN(text.len, (size_t)RUN_MAX);
-=======
-/* Whole groups at the front of `text`, without padding or line breaks. */
-static size_t plain_run(struct slice text)
-{
-	size_t max = MIN(text.len, (size_t)RUN_MAX), n = 0;
->>>>>>> 0106673 (rpc: read line breaks in -text alike wherever it is cut)
 
 	while (n < max && text.ptr[n] != '=' && !is_line_break(text.ptr[n]))
 		n++;
