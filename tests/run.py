@@ -23,7 +23,8 @@ LOGS = os.path.join(ROOT, 'build', 'test-logs')
 PYTHON = '/usr/bin/python3'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
-       'tls', 'python_client', 'health', 'reflection', 'interop']
+       'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
+       'web_http1', 'web_cuts']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop']

@@ -8,7 +8,7 @@ import {
 } from './lib/client.mjs';
 import { sameMessage } from './lib/expect.mjs';
 import {
-  FRAME, Session, Wire, frame, hpack, requestHeaders, unframe,
+  FRAME, Session, Wire, frame, hpack, padding, requestHeaders, unframe,
 } from './lib/raw.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
@@ -32,15 +32,6 @@ const BAD_WIRE = 'proto: cannot parse invalid wire-format data';
 const NO_SERVICE = ['unknown service ', 'unknown service', undefined];
 
 const hex = (text) => Buffer.from(text.replaceAll(' ', ''), 'hex');
-
-/** A message of exactly `size` bytes that is all padding in field 15. */
-function padding(size) {
-  const length = size - 4;
-  const head = [0x7a, (length & 127) | 128, ((length >> 7) & 127) | 128,
-    length >> 14];
-  assert.ok(length >= 1 << 14 && length < 1 << 21);
-  return Buffer.concat([Buffer.from(head), Buffer.alloc(length)]);
-}
 
 let session;
 let client;

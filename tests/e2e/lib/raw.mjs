@@ -30,6 +30,14 @@ export function unframe(body) {
   return messages;
 }
 
+/** A message of exactly `size` bytes (16 KiB to 2 MiB), padding in field 15. */
+export function padding(size) {
+  const length = size - 4;
+  const head = [0x7a, (length & 127) | 128, ((length >> 7) & 127) | 128,
+    length >> 14];
+  return Buffer.concat([Buffer.from(head), Buffer.alloc(length)]);
+}
+
 export function percentDecode(text) {
   if (text === undefined) return undefined;
   const bytes = Buffer.from(text, 'latin1').toString('latin1')
@@ -107,13 +115,13 @@ function summarise(answer, stream, body) {
   };
 }
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 export const FRAME = {
   DATA: 0, HEADERS: 1, RST_STREAM: 3, SETTINGS: 4, PING: 6, GOAWAY: 7,
   WINDOW_UPDATE: 8, CONTINUATION: 9,
 };
-const END_STREAM = 1;
-const END_HEADERS = 4;
+export const END_STREAM = 1;
+export const END_HEADERS = 4;
 const ACK = 1;
 const SETTINGS_INITIAL_WINDOW_SIZE = 4;
 const DEFAULT_WINDOW = 65535;
@@ -149,19 +157,23 @@ export function hpack(fields) {
     Buffer.from([0x10]), hpackString(name), hpackString(value)]));
 }
 
-export function requestHeaders(path, extra = []) {
+export function requestHeaders(path, extra = [], type = 'application/grpc') {
   return hpack([
     [':method', 'POST'], [':scheme', 'http'], [':path', path],
-    [':authority', 'localhost'], ['content-type', 'application/grpc'],
+    [':authority', 'localhost'], ['content-type', type],
     ['te', 'trailers'], ...extra]);
 }
 
 /**
  * A connection that reads frames and answers SETTINGS and PING, nothing
- * else: windows are never widened unless a test does it.
+ * else: windows are never widened unless a test does it. A `quiet` one writes
+ * nothing by itself.
  */
 export class Wire {
-  constructor(port, { streamWindow = LARGEST_WINDOW, onFrame } = {}) {
+  constructor(port, {
+    streamWindow = LARGEST_WINDOW, onFrame, quiet = false,
+  } = {}) {
+    this.quiet = quiet;
     this.onFrame = onFrame ?? (() => {});
     this.pending = Buffer.alloc(0);
     this.socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
@@ -175,6 +187,7 @@ export class Wire {
     });
     this.socket.on('error', () => {});
     this.socket.on('data', (chunk) => this.read(chunk));
+    if (quiet) return;
     const setting = Buffer.alloc(6);
     setting.writeUInt16BE(SETTINGS_INITIAL_WINDOW_SIZE, 0);
     setting.writeUInt32BE(streamWindow, 2);
@@ -231,12 +244,14 @@ export class Wire {
     this.pending = buffer.length ? Buffer.from(buffer) : Buffer.alloc(0);
   }
 
+  acknowledge(type, flags, payload) {
+    if (flags & ACK) return;
+    if (type === FRAME.SETTINGS) this.write(h2frame(type, ACK, 0));
+    if (type === FRAME.PING) this.write(h2frame(type, ACK, 0, payload));
+  }
+
   frame(type, flags, stream, payload) {
-    if (type === FRAME.SETTINGS && !(flags & ACK)) {
-      this.write(h2frame(FRAME.SETTINGS, ACK, 0));
-    } else if (type === FRAME.PING && !(flags & ACK)) {
-      this.write(h2frame(FRAME.PING, ACK, 0, payload));
-    }
+    if (!this.quiet) this.acknowledge(type, flags, payload);
     const ends = (flags & END_STREAM) !== 0
       && (type === FRAME.DATA || type === FRAME.HEADERS);
     this.onFrame({ type, stream, payload, ends });

@@ -76,6 +76,10 @@ export class Server {
     return `127.0.0.1:${this.port}`;
   }
 
+  get webAddress() {
+    return `127.0.0.1:${this.webPort}`;
+  }
+
   get pid() {
     return this.child.pid;
   }
@@ -98,7 +102,7 @@ export class Server {
   /** Starts the process without waiting for it to serve. */
   async launch() {
     this.port ??= await freePort();
-    const web = await freePort();
+    this.webPort ??= await freePort();
     const [file, args] = command(this.binary);
     this.stderr = '';
     this.told = 0;
@@ -108,7 +112,7 @@ export class Server {
         ...pick(process.env, ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS',
           'LSAN_OPTIONS', 'LLVM_PROFILE_FILE']),
         GRPC_LISTEN_ADDRESS: this.address,
-        GRPC_WEB_LISTEN_ADDRESS: `127.0.0.1:${web}`,
+        GRPC_WEB_LISTEN_ADDRESS: this.webAddress,
         SQLITE_DIR_PATH: this.dir,
         ...this.extra,
       },
