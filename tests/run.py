@@ -24,7 +24,7 @@ PYTHON = '/usr/bin/python3'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
-       'web_http1', 'web_cuts', 'web_clients']
+       'web_http1', 'web_cuts', 'web_clients', 'browser']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop']
