@@ -24,7 +24,7 @@ PYTHON = '/usr/bin/python3'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
-       'web_http1', 'web_cuts', 'web_clients', 'browser']
+       'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop']
@@ -82,9 +82,11 @@ def unit_suites(label, build, timeout_s):
                                          'sqlite'], timeout_s, SANITIZERS)
 
 
-def e2e_suites(label, build, names, scale, timeout_s):
+def e2e_suites(label, build, names, scale, timeout_s, thorough):
     env = {'TALLYD': f'{build.directory}/tallyd', 'E2E_SCALE': scale,
            **SANITIZERS}
+    if thorough:
+        env['E2E_THOROUGH'] = '1'
     for name in names:
         python = name.startswith('python')
         folder = 'interop' if name == 'interop' else 'e2e'
@@ -98,7 +100,7 @@ def plan(thorough):
     yield GCC
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
     yield from unit_suites('', GCC, 120)
-    yield from e2e_suites('', GCC, E2E, '1', 180)
+    yield from e2e_suites('', GCC, E2E, '1', 180, thorough)
     yield CLANG
     yield from unit_suites('-clang', CLANG, 120)
     yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
@@ -107,10 +109,10 @@ def plan(thorough):
         scale, names = '1', E2E
     yield ASAN
     yield from unit_suites('-asan', ASAN, 300)
-    yield from e2e_suites('-asan', ASAN, E2E, scale, 600)
+    yield from e2e_suites('-asan', ASAN, E2E, scale, 600, thorough)
     yield TSAN
     yield from unit_suites('-tsan', TSAN, 300)
-    yield from e2e_suites('-tsan', TSAN, names, scale, 600)
+    yield from e2e_suites('-tsan', TSAN, names, scale, 600, thorough)
 
 
 def say(text):
