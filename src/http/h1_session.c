@@ -225,8 +225,6 @@ static int h1_respond(struct exchange *x, unsigned status,
 	if (end)
 		buf_shrink(&e->early); /* an error came up after it */
 	r = put_head(s, status, headers, n_headers, end);
-	if (end) /* what was to be its body could not be sent */
-		buf_reset(&e->early);
 	if (r == 0)
 		r = buf_append(
 			&s->out, buf_slice(&e->early).ptr, buf_len(&e->early));

@@ -21,6 +21,7 @@
 struct peer {
 	struct session *session;
 	struct exchange_server server;
+	struct http_budget budget;
 	struct exchange *held;
 	struct buf body; /* of the request under way */
 	struct buf out;	 /* all that the session has sent */
@@ -148,8 +149,8 @@ static void init_with_room(struct buf *b)
 static int peer_start(struct peer *p)
 {
 	p->server = (struct exchange_server){on_request, p};
-	return h1_session_new(
-		&p->server, NULL, on_output, p, p->now_ns, &p->session);
+	return h1_session_new(&p->server, NULL, &p->budget, on_output, p,
+		p->now_ns, &p->session);
 }
 
 static void peer_prepare(struct peer *p)
@@ -169,6 +170,7 @@ static void peer_init(struct peer *p)
 static void peer_release(struct peer *p)
 {
 	session_free(&p->session);
+	ck_assert_uint_eq(p->budget.used, 0);
 	buf_release(&p->body);
 	buf_release(&p->out);
 	buf_release(&p->log);
