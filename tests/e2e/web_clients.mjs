@@ -281,7 +281,8 @@ async function curlCases() {
 
 /** connect-go, in buf. */
 async function bufCases() {
-  // The program itself: what npm puts before it would outlive a kill.
+  // The program itself: what npm's @bufbuild/buf puts before it would outlive
+  // a kill, and cannot be locked where systems' packages are missing.
   const arch = process.arch === 'arm64' ? 'aarch64' : process.arch;
   const buf = path.join(MODULES, `@bufbuild/buf-linux-${arch}/bin/buf`);
   if (!existsSync(buf)) {

@@ -438,13 +438,15 @@ TEST(h1_session, trailers_of_a_chunked_request_are_read_over)
 	peer_release(&p);
 }
 
-TEST(h1_session, a_value_on_two_lines_is_one)
+/* RFC 9112 section 5.2 allows both; Debian 13's parser refuses. */
+TEST(h1_session, a_value_on_two_lines_is_one_or_is_refused)
 {
 	struct peer p;
 
 	peer_init(&p);
 	say(&p, "GET /now HTTP/1.1\r\n" HOST "a: b\r\n \t folded \r\n\r\n");
-	ck_assert(strstr(seen(&p), "  a\n  = b \t folded\n"));
+	ck_assert(strstr(seen(&p), "  a\n  = b \t folded\n") ||
+		  strstr(sent(&p), "HTTP/1.1 400 Bad Request\r\n"));
 	peer_release(&p);
 }
 
@@ -666,15 +668,16 @@ TEST(h1_session, after_a_refusal_the_peer_has_a_second_to_read_it)
 	peer_release(&p);
 }
 
-TEST(h1_session, a_request_broken_within_ends_the_connection)
+TEST(h1_session, a_request_broken_within_is_told_so)
 {
 	struct peer p;
 
 	peer_init(&p);
 	say(&p, "POST /echo HTTP/1.1\r\n" HOST
 		"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n");
-	ck_assert_str_eq(sent(&p), "");
-	ck_assert(is_done(&p));
+	ck_assert(strstr(sent(&p), "HTTP/1.1 400 Bad Request\r\n"));
+	ck_assert(strstr(sent(&p), "connection: close\r\n"));
+	ck_assert_int_gt(p.session->patience_ns, p.now_ns);
 	peer_release(&p);
 }
 
