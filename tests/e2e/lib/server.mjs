@@ -46,15 +46,23 @@ export function temporaryDirectory() {
   return dir;
 }
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = net.createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
+/** Ports that are free and differ: all are held before any is let go. */
+async function freePorts(count) {
+  const probes = await Promise.all(Array.from({ length: count },
+    () => new Promise((resolve, reject) => {
+      const probe = net.createServer();
+      probe.once('error', reject);
+      probe.listen(0, '127.0.0.1', () => resolve(probe));
+    })));
+  return Promise.all(probes.map((probe) => new Promise((resolve) => {
+    const { port } = probe.address();
+    probe.close(() => resolve(port));
+  })));
+}
+
+export async function freePort() {
+  const [port] = await freePorts(1);
+  return port;
 }
 
 function command(binary) {
@@ -101,8 +109,9 @@ export class Server {
 
   /** Starts the process without waiting for it to serve. */
   async launch() {
-    this.port ??= await freePort();
-    this.webPort ??= await freePort();
+    const [port, webPort] = await freePorts(2);
+    this.port ??= port;
+    this.webPort ??= webPort;
     const [file, args] = command(this.binary);
     this.stderr = '';
     this.told = 0;
