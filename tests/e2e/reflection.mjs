@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import http2 from 'node:http2';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -32,6 +33,8 @@ const SERVICES = [
 const QUESTIONS = 5000;
 const MIB = 1 << 20;
 const STREAM_WINDOW = 512 << 10;
+const CONNECTION_WINDOW = 4 << 20;
+const MOST_PADDING = 255;
 // The program itself: what npm puts before it would outlive a kill.
 const ARCH = process.arch === 'arm64' ? 'aarch64' : process.arch;
 const BUF = path.join(path.dirname(fileURLToPath(import.meta.url)),
@@ -158,6 +161,17 @@ async function streamCases(channel) {
       }
       assert.equal((await stream.end()).code, OK);
     });
+  await test('a call may ask more than any window holds', async () => {
+    const stream = channel.duplex(v1.info);
+    const symbol = 'x'.repeat(60 << 10);
+    for (let sent = 0; sent < 2 * CONNECTION_WINDOW; sent += symbol.length) {
+      const { original_request: asked } = await stream.ask(
+        { file_containing_symbol: symbol });
+      assert.equal(asked.file_containing_symbol.length, symbol.length);
+    }
+    stream.call.end();
+    assert.equal((await stream.end()).code, OK);
+  });
   await test('an idle call ends at its own deadline', async () => {
     const stream = channel.duplex(v1alpha.info, 0.5);
     await stream.ask({ list_services: '' });
@@ -242,6 +256,41 @@ async function backPressureCases(server) {
   await asker.wire.destroy();
 }
 
+/** Windows are ours to open, so what nobody takes in must count as taken. */
+async function windowCases(server) {
+  await test('bodies of refused requests use up no connection', async () => {
+    const session = new Session(server.address);
+    const body = Buffer.alloc(64 << 10);
+    for (let sent = 0; sent < 2 * CONNECTION_WINDOW; sent += body.length) {
+      const { status } = await session.call('/no.Service/Method', body);
+      assert.equal(status, UNIMPLEMENTED);
+    }
+    await session.close();
+  });
+  await test('padding uses up no stream', async () => {
+    const client = http2.connect(`http://${server.address}`,
+      { paddingStrategy: http2.constants.PADDING_STRATEGY_MAX });
+    const stream = client.request({
+      ':method': 'POST', ':path': v1.info.path,
+      'content-type': 'application/grpc', te: 'trailers' });
+    const question = bytesOf({ file_by_filename: '' });
+    let received = 0;
+    let answered;
+    stream.on('data', (bytes) => {
+      received += bytes.length;
+      answered();
+    });
+    for (let n = 0; n < 2 * STREAM_WINDOW / MOST_PADDING; n += 1) {
+      const before = received;
+      const answer = new Promise((resolve) => { answered = resolve; });
+      stream.write(question);
+      await within(5, `answer ${n}`, answer);
+      assert.ok(received > before);
+    }
+    client.destroy();
+  });
+}
+
 async function webCases(web) {
   await test('gRPC-Web, which has no streams of requests, is told so',
     async () => {
@@ -306,6 +355,7 @@ await suite(async () => {
   await wireCases(session);
   await streamCases(channel);
   await backPressureCases(server);
+  await windowCases(server);
   await webCases(web);
   await bufCases(server);
   await session.close();

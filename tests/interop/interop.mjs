@@ -45,7 +45,7 @@ const run = promisify(execFile);
 const { 'grpc.testing.TestService': service } = contract(
   'grpc/testing/test.proto', HERE);
 
-/** The server; it ends when its standard input does. */
+/** The server; it ends at SIGTERM. */
 class InteropServer {
   async start() {
     const binary = path.join(
@@ -53,7 +53,7 @@ class InteropServer {
     const setpriv = '/usr/bin/setpriv';
     const [file, args] = existsSync(setpriv)
       ? [setpriv, ['--pdeathsig', 'KILL', binary]] : [binary, []];
-    this.child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.stderr = '';
     this.child.stderr.on('data', (text) => { this.stderr += text; });
     this.exited = new Promise((resolve) => {
@@ -71,7 +71,7 @@ class InteropServer {
 
   /** Settles to {code, signal}. */
   stop() {
-    this.child.stdin.end();
+    this.child.kill();
     return within(10, 'the server\'s end', this.exited);
   }
 }

@@ -2,12 +2,13 @@
 /* interop-server — gRPC's interoperability test service on src/rpc, src/http,
  * src/net and src/loop: nothing of sync.Syncer is in it. Listens on a free
  * port of the loopback, writes "listening at ADDRESS" to standard output, and
- * ends when standard input does. */
+ * ends at SIGTERM or SIGINT. */
 #include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -31,7 +32,7 @@ struct server {
 	struct conn_host host;
 	struct stream_scratch scratch;
 	struct http_budget budget;
-	struct watch input;
+	struct watch signals;
 };
 
 static const struct rpc_service *const services[] = {&interop_service};
@@ -45,12 +46,27 @@ static void on_conn_closed(void *ctx UNUSED)
 {
 }
 
-static void on_input(struct watch *w, uint32_t ready UNUSED)
+static void on_signal(struct watch *w, uint32_t ready UNUSED)
 {
-	char byte;
+	loop_stop(w->loop);
+	watch_stop(w);
+}
 
-	if (read(w->fd, &byte, 1) <= 0)
-		loop_stop(w->loop);
+/* Returns: 0, ERR_SYS. */
+static int watch_signals(struct server *s)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* the set is a valid one */
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return ERR_SYS;
+	s->signals.on_ready = on_signal;
+	return watch_start(&s->signals, s->loop, fd, EPOLLIN);
 }
 
 static void set_up(struct server *s)
@@ -99,10 +115,9 @@ static int start(struct server *s, struct errmsg *why)
 	r = listener_new(s->loop, &address, on_accept, s, &s->listener, why);
 	if (r < 0)
 		return r;
-	s->input.on_ready = on_input;
-	r = watch_start(&s->input, s->loop, STDIN_FILENO, EPOLLIN);
+	r = watch_signals(s);
 	if (r < 0)
-		return errmsg_set(why, r, "standard input cannot be watched");
+		return errmsg_set(why, r, "signals cannot be watched");
 	listener_name(s->listener, name);
 	(void)printf("listening at %s\n", name);
 	(void)fflush(stdout);
@@ -114,7 +129,8 @@ static int stop(struct server *s)
 {
 	int r;
 
-	watch_stop(&s->input);
+	watch_stop(&s->signals);
+	close(s->signals.fd);
 	listener_free(&s->listener);
 	conn_host_release(&s->host);
 	stream_scratch_release(&s->scratch);

@@ -5,6 +5,7 @@
 #include "output.h"
 #include "rpc/protobuf.h"
 
+#define SERVER_ID     "interop-server"
 #define ECHO_INITIAL  "x-grpc-test-echo-initial"
 #define ECHO_TRAILING "x-grpc-test-echo-trailing-bin"
 
@@ -98,6 +99,8 @@ static void unary_call(struct call *c)
 	payload.body = pb_bytes(
 		slice_of(output_zeros, (size_t)request->response_size));
 	reply.payload = &payload;
+	if (request->fill_server_id)
+		reply.server_id = pb_bytes(slice_str(SERVER_ID));
 	if (request->response_compressed)
 		call_compress(c, request->response_compressed->value);
 	call_reply(c, &reply.base);
