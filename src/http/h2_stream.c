@@ -245,6 +245,7 @@ static void h2_taken(struct exchange *x)
 	struct h2_stream *st = stream_of(x);
 
 	h2_stream_taken(st);
+	h2_session_count(st->session);
 	if (nghttp2_session_want_write(st->session->ng))
 		st->session->on_output(st->session->ctx);
 }

@@ -138,8 +138,9 @@ MUSTCHECK int call_set_trailing_metadata(
 	struct call *c, const char *name, struct slice value);
 
 /* Whether the messages that follow go out compressed, if the peer takes that;
- * without a word those of a compressed request do. To be called before the
- * first message if at all: the headers must announce it. */
+ * without a word those of a compressed request do. Large ones never do, see
+ * COMPRESS_MAX in call.c. To be called before the first message if at all: the
+ * headers must announce it. */
 void call_compress(struct call *c, bool wanted);
 
 /* One reply, and OK. */

@@ -111,3 +111,8 @@ size_t call_fields_put(const struct call_fields *f, struct reply_header *out)
 	memcpy(out, f->fields, f->n * sizeof(*out));
 	return f->n;
 }
+
+size_t call_fields_size(const struct call_fields *f)
+{
+	return f ? f->bytes + f->n * 32 : 0;
+}

@@ -86,6 +86,9 @@ void call_set_state(struct call *c, enum call_state state);
  * Returns how many fields. */
 size_t call_fields_put(const struct call_fields *f, struct reply_header *out);
 
+/* What they take up as peers count headers (RFC 9113 section 6.5.2). */
+size_t call_fields_size(const struct call_fields *f);
+
 /* intake.c: the exchange's on_body and on_body_end. */
 void intake_body(struct exchange *x, struct slice bytes);
 void intake_body_end(struct exchange *x);

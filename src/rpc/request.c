@@ -58,8 +58,9 @@ int request_receive(struct call *c, struct slice bytes)
 static size_t message_room(const struct call *c)
 {
 	size_t max = c->exchange->reply_header_max;
+	size_t others = REPLY_HEADERS_OTHER + call_fields_size(c->trailing);
 
-	return max > REPLY_HEADERS_OTHER ? max - REPLY_HEADERS_OTHER : 0;
+	return max > others ? max - others : 0;
 }
 
 int status_headers(struct call *c, enum rpc_status status, const char *text,

@@ -111,7 +111,7 @@ static inline void fake_header(
 static inline void fake_init(struct fake_exchange *f, const char *path)
 {
 	*f = (struct fake_exchange){
-		.x.codec = &fake_codec, .x.reply_header_max = SIZE_MAX};
+		.x = {.codec = &fake_codec, .reply_header_max = SIZE_MAX}};
 	arena_init(&f->x.arena, CALL_ARENA_MAX);
 	buf_init(&f->body, 64 * 1024 * 1024);
 	f->x.method = slice_str("POST");

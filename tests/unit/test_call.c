@@ -333,6 +333,17 @@ TEST(call, metadata_goes_where_it_belongs_and_is_bounded)
 	tear_down();
 }
 
+TEST(call, metadata_leaves_less_room_for_the_status_text)
+{
+	set_up();
+	fake_init(&fake, "/test.Echo/Tell");
+	/* What is kept for other headers, "x-last-bin: AAEC/w", and five. */
+	fake.x.reply_header_max = 512 + (10 + 6 + 32) + 5;
+	fake_begin(&fake, &server);
+	ck_assert_ptr_nonnull(strstr(fake.trailers, "grpc-message: tol\n"));
+	tear_down();
+}
+
 TEST(call, without_memory_a_stream_fails_or_is_refused)
 {
 	bool failed = true;
