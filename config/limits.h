@@ -28,9 +28,11 @@
 
 /* Overlap rule: how far a ListChanges looks back over foreign writes that lie
  * just below the asker's own, in time and in revisions. The window must
- * outlast a notice's way to a client and that client's next push. */
+ * outlast a notice's way to a client and that client's next push. Clients push
+ * all they have queued before they ask: several devices that come back with 20
+ * changes each are far apart in revisions. */
 #define OVERLAP_WINDOW_S  30
-#define OVERLAP_REVISIONS 32
+#define OVERLAP_REVISIONS 256
 /* Answers that are lowered for one and the same revision. Several devices may
  * ask from it, each more than once; but a client that asks until an answer is
  * empty must come to an end before the window does. */

@@ -10,7 +10,9 @@
 
 #define WINDOW_NS (OVERLAP_WINDOW_S * NS_PER_S)
 /* The asker's own write and those that may count below it. */
-#define WRITES_MAX (OVERLAP_REVISIONS + 1)
+#define WRITES_MAX (2 * OVERLAP_REVISIONS)
+/* Few users write more within the window; the ring doubles for who does. */
+#define WRITES_MIN 8
 
 struct write {
 	uint64_t revision; /* 0: none */
@@ -23,8 +25,9 @@ struct recent_user {
 	struct map_entry entry;
 	struct list by_age; /* oldest last write first */
 	struct user_id id;
-	unsigned next; /* place of the next write in the ring */
-	struct write writes[WRITES_MAX];
+	struct write *ring; /* own */
+	size_t size;	    /* of the ring */
+	size_t next;	    /* place of the next write */
 };
 
 struct recent {
@@ -53,6 +56,7 @@ static void forget_user(struct recent *r, struct recent_user *u)
 {
 	map_remove(&r->users, &u->entry);
 	list_remove(&u->by_age);
+	mem_free(u->ring);
 	mem_free(u);
 }
 
@@ -87,7 +91,7 @@ static struct recent_user *find_user(
 
 static const struct write *last_write(const struct recent_user *u)
 {
-	return &u->writes[(u->next + WRITES_MAX - 1) % WRITES_MAX];
+	return &u->ring[(u->next + u->size - 1) % u->size];
 }
 
 /* Users whose last write is outside the window, and one more when the table
@@ -117,11 +121,36 @@ static struct recent_user *add_user(
 	u->id = *id;
 	u->entry.key = user_id_slice(&u->id);
 	list_init(&u->by_age);
-	if (map_insert(&r->users, &u->entry) < 0) {
+	u->size = WRITES_MIN;
+	u->ring = mem_zalloc(u->size * sizeof(*u->ring));
+	if (!u->ring || map_insert(&r->users, &u->entry) < 0) {
+		mem_free(u->ring);
 		mem_free(u);
 		return NULL;
 	}
 	return u;
+}
+
+/* Makes the ring twice as large, if what would be overwritten may still count.
+ * Without memory it is overwritten. */
+static void make_room_for_write(struct recent_user *u, int64_t now_ns)
+{
+	const struct write *oldest = &u->ring[u->next];
+	struct write *ring;
+	size_t i;
+
+	if (oldest->revision == 0 || now_ns - oldest->at_ns > WINDOW_NS ||
+		u->size == WRITES_MAX)
+		return;
+	ring = mem_zalloc(2 * u->size * sizeof(*ring));
+	if (!ring)
+		return;
+	for (i = 0; i < u->size; i++)
+		ring[i] = u->ring[(u->next + i) % u->size];
+	mem_free(u->ring);
+	u->ring = ring;
+	u->next = u->size;
+	u->size *= 2;
 }
 
 void recent_note(struct recent *r, const struct user_id *user,
@@ -135,12 +164,13 @@ void recent_note(struct recent *r, const struct user_id *user,
 		return;
 	list_remove(&u->by_age);
 	list_append(&r->by_age, &u->by_age);
-	u->writes[u->next] = (struct write){
+	make_room_for_write(u, now_ns);
+	u->ring[u->next] = (struct write){
 		.revision = revision,
 		.client = client_id ? siphash(*client_id, r->seed) | 1 : 0,
 		.at_ns = now_ns,
 	};
-	u->next = (u->next + 1) % WRITES_MAX;
+	u->next = (u->next + 1) % u->size;
 }
 
 /* The write that gave `revision`, if we remember it. */
@@ -148,9 +178,9 @@ static struct write *find_write(struct recent_user *u, uint64_t revision)
 {
 	size_t i;
 
-	for (i = 0; i < WRITES_MAX; i++) {
-		if (u->writes[i].revision == revision)
-			return &u->writes[i];
+	for (i = 0; i < u->size; i++) {
+		if (u->ring[i].revision == revision)
+			return &u->ring[i];
 	}
 	return NULL;
 }
@@ -163,8 +193,8 @@ static uint64_t lowest_start(
 	const struct write *w;
 	size_t i;
 
-	for (i = 0; i < WRITES_MAX; i++) {
-		w = &u->writes[i];
+	for (i = 0; i < u->size; i++) {
+		w = &u->ring[i];
 		if (w->revision > 0 && w->revision < own->revision &&
 			own->revision - w->revision <= OVERLAP_REVISIONS &&
 			w->client != own->client &&

@@ -20,7 +20,7 @@ const MANY = process.env.E2E_THOROUGH ? 1500 : scaled(300);
 const DEVICES = 5;
 // The SDK pushes all that waits before it pulls, and takes the revision of its
 // last push for what it knows: two bursts must fit into the overlap rule.
-const BURST = 14;
+const BURST = 20;
 
 let sdk;
 let server;

@@ -20,7 +20,7 @@ const PUSHES = 16;
 const SPREAD_MS = 40;
 const LAG_MS = 30;
 const RUNS = scaled(10, 2);
-const FARTHEST = 32;
+const FARTHEST = 256;
 const BUSY_ROUNDS = scaled(300, 60);
 
 /** Writes in turn by the named clients; the ids are the revisions' names. */
@@ -55,7 +55,8 @@ const NOTHING_CHANGES = [
   ['only A\'s own writes, asked from the first', times(3, 'a'), 1, [2, 3]],
   ['asked from a revision nobody wrote', ['b', 'a'], 7, []],
   ['asked from 0', ['b', 'a'], 0, [1, 2]],
-  ['B\'s write 39 before A\'s', ['b', ...times(39, 'a')], 40, []],
+  ['B\'s write too long before A\'s', ['b', ...times(FARTHEST + 1, 'a')],
+    FARTHEST + 2, []],
 ];
 
 async function rules(client) {
@@ -79,9 +80,9 @@ async function rules(client) {
   await test(`a write within ${FARTHEST} revisions is given though an older ` +
     'one is beyond', async () => {
     const user = new User(client, new Key());
-    await written(user, ['b', ...times(35, 'a'), 'b', 'a']);
-    const got = revisions(await user.changes(38));
-    assert.ok(got.includes(37), `it holds ${got}`);
+    await written(user, ['b', ...times(FARTHEST + 3, 'a'), 'b', 'a']);
+    const got = revisions(await user.changes(FARTHEST + 6));
+    assert.ok(got.includes(FARTHEST + 5), `it holds ${got}`);
     assert.ok(!got.includes(1), `it holds ${got}`);
   });
   await test('the page gives records as they are, with their revisions',
