@@ -272,6 +272,20 @@ static int fill(struct stream *s, struct buf *out)
 	return tls_write(s->front->tls, buf_slice(plain), out);
 }
 
+/* Our side is closed; what the peer still says is read and dropped. */
+static int linger(struct stream *s)
+{
+	if (s->lingering)
+		return 0;
+	s->lingering = true;
+	if (shutdown(s->watch.fd, SHUT_WR) < 0)
+		return ERR_CLOSED; /* it is gone already */
+	if (timer_set(&s->write_timer, s->loop,
+		    loop_now_ns(s->loop) + STREAM_LINGER_NS) < 0)
+		return ERR_NOMEM;
+	return watch_change(&s->watch, EPOLLIN);
+}
+
 /* All is sent that there was. Returns: 1, 0 the socket is full, <0 to close.
  */
 static int end_output(struct stream *s)
@@ -286,7 +300,7 @@ static int end_output(struct stream *s)
 		if (send_buf(s, out) == 0)
 			return wait_for_room(s, out);
 	}
-	return ERR_CLOSED;
+	return linger(s);
 }
 
 /* Fills and sends until there is nothing more or the socket is full. */
@@ -316,7 +330,7 @@ static void run_flush(struct deferred *d)
 {
 	struct stream *s = CONTAINER_OF(d, struct stream, flush);
 
-	if (s->open && send_all(s) < 0)
+	if (s->open && !s->lingering && send_all(s) < 0)
 		stream_close(s);
 }
 
@@ -427,10 +441,22 @@ static void read_ready(struct stream *s)
 		stream_close(s);
 }
 
+static void drop_input(struct stream *s)
+{
+	ssize_t n = receive(s, s->scratch->in, STREAM_IN_MAX, 0);
+
+	if (n < 0)
+		stream_close(s);
+}
+
 static void on_ready(struct watch *w, uint32_t ready)
 {
 	struct stream *s = CONTAINER_OF(w, struct stream, watch);
 
+	if (s->lingering) {
+		drop_input(s);
+		return;
+	}
 	if (ready & EPOLLOUT) {
 		if (send_all(s) < 0) {
 			stream_close(s);

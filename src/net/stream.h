@@ -28,6 +28,9 @@
 /* The same before it is encrypted. */
 #define STREAM_PLAIN_MAX (STREAM_OUT_MAX - TLS_OVERHEAD_MAX)
 
+/* How long a peer has to close after us. */
+#define STREAM_LINGER_NS (1 * NS_PER_S)
+
 /* Scratch space that all streams of one thread share, since only one of them
  * reads or writes at a time: idle connections hold no buffers. */
 struct stream_scratch {
@@ -80,10 +83,12 @@ struct stream {
 	struct buf unsent; /* what the socket did not take */
 	bool open;
 	bool close_when_sent;
+	bool lingering;	 /* all is sent; the peer has not closed yet */
 	int64_t read_ns; /* when bytes last arrived */
 	bool blocked;	 /* the socket takes nothing now */
 	int64_t write_timeout_ns;
-	struct timer write_timer; /* runs while blocked; progress ends it */
+	struct timer write_timer; /* runs while blocked, progress ends it; or
+				   * while lingering */
 };
 
 /* Starts on a connected socket, which it then owns.
@@ -109,5 +114,7 @@ void stream_flush(struct stream *s);
 /* Closes now, dropping what was not sent. */
 void stream_close(struct stream *s);
 
-/* Sends what on_fill() still gives, then closes. */
+/* Sends what on_fill() still gives, then closes: its own side first, and the
+ * socket when the peer has closed too or STREAM_LINGER_NS have passed. With
+ * bytes unread the socket would be reset, and the peer lose what was sent. */
 void stream_close_when_sent(struct stream *s);

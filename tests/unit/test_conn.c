@@ -272,6 +272,8 @@ TEST(conn, an_idle_connection_drains_in_two_steps)
 	wait_s(1, true);
 	talk();
 	ck_assert(hung_up);
+	ck_assert_int_eq(shutdown(peer, SHUT_RDWR), 0);
+	talk();
 	ck_assert_int_eq(n_conn_closed, 1);
 	tear_down();
 }

@@ -362,6 +362,26 @@ TEST(stream, close_when_sent_sends_all_first)
 			break;
 	}
 	ck_assert_uint_eq(n_read, 2000000);
+	/* Until the peer has closed too: bytes unread would reset it. */
+	ck_assert_int_eq(talker.n_closed, 0);
+	ck_assert_int_eq(write(peer, "late", 4), 4);
+	turn();
+	ck_assert_int_eq(talker.n_closed, 0);
+	ck_assert_int_eq(shutdown(peer, SHUT_RDWR), 0);
+	turn();
+	ck_assert_int_eq(talker.n_closed, 1);
+	tear_down();
+}
+
+TEST(stream, a_peer_that_does_not_close_is_not_waited_for_long)
+{
+	set_up();
+	stream_close_when_sent(&talker.stream);
+	turn();
+	ck_assert_int_eq(talker.n_closed, 0);
+	fake_clock_advance(&time_now, STREAM_LINGER_NS);
+	turn();
+	turn();
 	ck_assert_int_eq(talker.n_closed, 1);
 	tear_down();
 }
