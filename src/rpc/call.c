@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/err.h"
+#include "config/limits.h"
 #include "rpc/call_private.h"
 #include "rpc/compress.h"
 
@@ -51,6 +52,7 @@ static void free_if_unheld(struct call *c)
 		!list_empty(&c->over.node))
 		return;
 	message_reader_release(&c->request);
+	arena_release(&c->asked);
 	arena = c->arena;
 	arena_release(&arena);
 }
@@ -365,6 +367,7 @@ struct call *call_new(struct rpc_server *server, struct exchange *x,
 	c->over.run = run_over;
 	list_init(&c->over.node);
 	message_reader_init(&c->request, server->message_max);
+	arena_init(&c->asked, CALL_ARENA_MAX);
 	x->ctx = c;
 	x->handler = &call_handler;
 	return c;

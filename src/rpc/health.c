@@ -167,6 +167,7 @@ static void start_watch(struct call *c)
 
 	if (!read_request(c, &known))
 		return;
+	call_drop_request(c);
 	w = arena_zalloc(call_arena(c), sizeof(*w));
 	if (!w) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");

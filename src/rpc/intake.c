@@ -43,16 +43,27 @@ static const char *malformed_text(const struct call *c, bool bad_utf8)
 			  "parse invalid wire-format data";
 }
 
+void call_drop_request(struct call *c)
+{
+	arena_release(&c->asked);
+}
+
+static struct arena *arena_for_message(struct call *c)
+{
+	if (c->intake)
+		return call_message_arena(c);
+	return c->method->server_streaming ? &c->asked : call_arena(c);
+}
+
 ProtobufCMessage *call_decode(struct call *c,
 	const ProtobufCMessageDescriptor *type, pb_is_text_fn is_text)
 {
-	struct arena *arena = c->intake ? call_message_arena(c) : call_arena(c);
+	struct arena *arena = arena_for_message(c);
 	ProtobufCMessage *message;
 	int r;
 
 	r = pb_decode(
 		type, is_text, buf_slice(&c->request.body), arena, &message);
-	/* All of it is in the arena now; a listener may live for days. */
 	buf_shrink(&c->request.body);
 	if (c->exchange && !c->intake)
 		c->exchange->held = 0;

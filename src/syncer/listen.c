@@ -91,5 +91,6 @@ void listen_changes_start(struct call *c)
 	signed_text_listen_changes(text, request->request_time);
 	if (!auth_signature(c, request->signature, &user))
 		return;
+	call_drop_request(c);
 	subscribe(c, &user);
 }
