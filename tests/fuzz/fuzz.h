@@ -39,8 +39,8 @@ struct stack {
 	bool closed;	   /* the session gave up, or is done */
 };
 
-/* A server with the service "fuzz.Fuzz": Echo answers a GetLockRequest, Listen
- * sends three notifications and stays open. */
+/* A server with the service "fuzz.Fuzz": Echo answers a GetLockRequest, Chat
+ * each of many, Listen sends three notifications and stays open. */
 void stack_begin(struct stack *s, enum stack_kind kind);
 
 /* Gives the bytes to the session and takes what it sends. */

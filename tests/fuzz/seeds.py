@@ -102,6 +102,8 @@ def http2_seeds():
         frame(0, 1, 1)
     yield 'listen', headers(1, b'/fuzz.Fuzz/Listen') + \
         frame(0, 1, 1, message(b'')) + frame(3, 0, 1, b'\0\0\0\x08')
+    yield 'chat', headers(1, b'/fuzz.Fuzz/Chat') + frame(0, 0, 1, echo) + \
+        frame(0, 0, 1, echo[:7]) + frame(0, 1, 1, echo[7:] + echo)
     yield 'no-body', headers(1, flags=5)
     yield 'web', headers(1, kind=b'application/grpc-web') + \
         frame(0, 1, 1, echo)
@@ -126,7 +128,24 @@ def message_seeds():
         yield name + '-text', base64.b64encode(body)
 
 
+def proxy_seeds():
+    yield 'v1', b'PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nrest'
+    yield 'v1-6', b'PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n'
+    yield 'v1-unknown', b'PROXY UNKNOWN anything at all\r\n'
+    sign = b'\r\n\r\n\0\r\nQUIT\n'
+    four = b'\xc0\0\2\1\xc0\0\2\2\xdc\4\1\xbb'
+    six = b'\x20\1\x0d\xb8' + b'\0' * 28 + b'\xdc\4\1\xbb'
+    tlv = b'\x01\0\x02h2'
+    for name, head, body in (('v2', b'\x21\x11', four),
+                             ('v2-6', b'\x21\x21', six),
+                             ('v2-tlv', b'\x21\x11', four + tlv),
+                             ('v2-local', b'\x20\0', b'')):
+        yield name, sign + head + struct.pack('>H', len(body)) + body
+
+
 def seeds():
+    for name, data in proxy_seeds():
+        yield 'proxy', name, data
     for name, data in http1_seeds():
         yield 'http1', name, b'\x60' + data
     for name, data in http2_seeds():

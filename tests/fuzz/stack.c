@@ -45,7 +45,27 @@ static void listen_start(struct call *c)
 		call_send(c, &notification.base);
 }
 
+static void chat_message(struct call *c)
+{
+	Sync__GetLockReply reply = SYNC__GET_LOCK_REPLY__INIT;
+
+	if (call_decode(c, &sync__get_lock_request__descriptor, all_text))
+		call_send(c, &reply.base);
+}
+
+static void chat_start(struct call *c)
+{
+	static const struct call_hooks hooks = {
+		.on_message = chat_message, .on_half_closed = call_end};
+
+	call_set_hooks(c, &hooks, NULL);
+}
+
 static const struct rpc_method methods[] = {
+	{.name = "Chat",
+		.client_streaming = true,
+		.server_streaming = true,
+		.start = chat_start},
 	{.name = "Echo", .start = echo},
 	{.name = "Listen", .server_streaming = true, .start = listen_start},
 };
