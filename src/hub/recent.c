@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hub/recent.h"
 
+#include <assert.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/list.h"
@@ -165,6 +167,7 @@ void recent_note(struct recent *r, const struct user_id *user,
 	list_remove(&u->by_age);
 	list_append(&r->by_age, &u->by_age);
 	make_room_for_write(u, now_ns);
+	assert(u->next < u->size);
 	u->ring[u->next] = (struct write){
 		.revision = revision,
 		.client = client_id ? siphash(*client_id, r->seed) | 1 : 0,

@@ -297,12 +297,13 @@ async function refusedCases() {
       assert.equal(rest.length, 0, 'nothing is answered behind it');
     });
   }
-  await test('a chunk that is none ends the connection', () => connected(
-    async (connection) => {
+  await test('a chunk that is none is refused, and nothing behind it', () =>
+    connected(async (connection) => {
       connection.write(Buffer.concat([
         request('POST', GET_LOCK, { headers: {
           'content-type': WEB, 'transfer-encoding': 'chunked' } }),
         Buffer.from('zz\r\n'), health()]));
+      assert.equal((await connection.answer()).http, 400);
       assert.equal((await connection.rest()).length, 0);
     }));
   await test('a refusal behind a good request leaves that one answered', () =>
