@@ -167,8 +167,10 @@ function recordRows(user, other) {
     ['SetRecord: signature of 66 bytes',
       bytes('r1', (sig) => Buffer.concat([sig, Buffer.alloc(1)])),
       UNAUTHENTICATED, NO_SIGNATURE],
-    ['SetRecord: signature with high s', () => user.setRecord(
-      { id: 'r1', signature: highS(user, { id: 'r1' }) }), OK, done(4)],
+    ['SetRecord: signature with high s', () => {
+      const fields = { id: 'r1', request_time: now() };
+      return user.setRecord({ ...fields, signature: highS(user, fields) });
+    }, OK, done(4)],
     ['SetRecord: data not what was signed', () => user.setRecord({
       id: 'r1', data: 'changed', signature: user.record({ id: 'r1' }).signature,
     }), OK, done(1)],
