@@ -21,6 +21,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, 'build', 'test-logs')
 
 PYTHON = '/usr/bin/python3'
+
+# Some of the clients need this, and Debian 12 has an older one.
+NODE_MAJOR_MIN = 20
+NODE_FROM_NPM = '22'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
@@ -229,6 +233,33 @@ def run_build(build):
     return counts
 
 
+def node_version():
+    """The major version of the Node.js that would be run; 0 for none."""
+    try:
+        output = subprocess.run(['node', '--version'], capture_output=True,
+                                text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return int(output.lstrip('v').split('.')[0])
+
+
+def use_new_node():
+    """Puts a Node.js from npm first in the path, if this one is too old. A
+    machine for which npm has none goes on with the old."""
+    machine = {'x86_64': 'x64', 'aarch64': 'arm64'}.get(os.uname().machine)
+    if node_version() >= NODE_MAJOR_MIN or not machine:
+        return
+    prefix = os.path.join(ROOT, 'build', 'node')
+    package = f'node-linux-{machine}'
+    home = os.path.join(prefix, 'node_modules', package)
+    if not os.path.exists(os.path.join(home, 'bin', 'node')):
+        subprocess.run(['npm', 'install', '--silent', '--no-save', '--prefix',
+                        prefix, f'{package}@{NODE_FROM_NPM}'], check=True)
+    os.environ['PATH'] = (os.path.join(home, 'bin') + os.pathsep
+                          + os.environ['PATH'])
+    os.environ['npm_config_nodedir'] = home  # for what is compiled
+
+
 def install_npm_packages():
     """Once, and again when the list of packages has changed."""
     lock = os.path.join(ROOT, 'tests/e2e/package-lock.json')
@@ -261,6 +292,7 @@ def main():
         return 0
     shutil.rmtree(LOGS, ignore_errors=True)
     os.makedirs(LOGS)
+    use_new_node()
     install_npm_packages()
     total = Counts()
     for item in items:
