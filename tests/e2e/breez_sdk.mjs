@@ -6,6 +6,7 @@
 // so that nothing but the server under test is asked.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { missing } from './lib/generated.mjs';
 import { startServer, temporaryDirectory } from './lib/server.mjs';
@@ -248,8 +249,17 @@ async function manyCase() {
   }, { seconds: 200 });
 }
 
+/** Compiled for another Node.js, it would end this one. */
+function unloadable() {
+  const { status } = spawnSync(process.execPath,
+    ['-e', "require('better-sqlite3')(':memory:')"],
+    { cwd: import.meta.dirname, stdio: 'ignore' });
+  return status === 0 ? undefined
+    : 'npm\'s better-sqlite3 cannot be loaded by this Node.js';
+}
+
 await suite(async () => {
-  const reason = missing(SDK, 'better-sqlite3');
+  const reason = missing(SDK, 'better-sqlite3') ?? unloadable();
   if (reason) {
     skip('Breez SDK', reason);
     return;

@@ -11,6 +11,9 @@
 
 #include "store/suite.h"
 
+/* The store's own thread may hold the file for a moment. */
+#define WAIT_MS 10000
+
 static struct suite s;
 static char path[128];
 
@@ -53,6 +56,7 @@ static void sql(const char *format)
 	(void)snprintf(text, sizeof(text), format, alice_hex, alice_hex,
 		alice_hex, alice_hex);
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
 	ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, &why) == SQLITE_OK,
 		"%s", why);
 	sqlite3_close(db);
@@ -65,6 +69,7 @@ static int64_t sql_integer(const char *text)
 	int64_t value;
 
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
 	ck_assert_int_eq(
 		sqlite3_prepare_v2(db, text, -1, &stmt, NULL), SQLITE_OK);
 	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
@@ -230,6 +235,7 @@ TEST(sqlite, while_another_holds_the_file_writes_are_refused_and_reads_go_on)
 	suite_open(&s, 1);
 	ck_assert_int_eq(set(&s, &alice, "a", "x", 0, NULL), STORE_OK);
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
 	ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
 		SQLITE_OK);
 	op_set(&o, &alice, "b", "x", 0);
@@ -257,6 +263,7 @@ TEST(sqlite, past_the_queue_bound_operations_are_shed)
 	begin_closed();
 	suite_open(&s, 1);
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
 	ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
 		SQLITE_OK);
 	for (i = 0; i < N; i++) {

@@ -351,11 +351,12 @@ static ssize_t read_upload(nghttp2_session *ng UNUSED, int32_t id UNUSED,
 	return (ssize_t)n;
 }
 
+/* Its versions differ over braces in macros. */
+/* clang-format off */
 #define NV(n, v)                                                               \
-	{                                                                      \
-		(uint8_t *)(n), (uint8_t *)(v), sizeof(n) - 1, sizeof(v) - 1,  \
-			NGHTTP2_NV_FLAG_NONE                                   \
-	}
+	{ (uint8_t *)(n), (uint8_t *)(v), sizeof(n) - 1, sizeof(v) - 1,        \
+	  NGHTTP2_NV_FLAG_NONE }
+/* clang-format on */
 
 static int32_t ask_with(struct upload *u, const nghttp2_nv *more, size_t n_more)
 {
