@@ -39,7 +39,8 @@ struct h2_session {
 	bool settings_patched;
 	bool draining;
 	const char *drain_reason; /* ref; static */
-	bool ended; /* GOAWAY with an error went out: no more is owed */
+	bool ended;   /* GOAWAY with an error went out: no more is owed */
+	bool gave_up; /* on the peer: what it still sends is dropped */
 
 	struct h2_guard guard;
 	/* The streams that the peer itself ended last, newest anywhere. nghttp2

@@ -41,11 +41,19 @@ static void *ng_realloc(void *ptr, size_t size, void *ctx UNUSED)
 	return mem_realloc(ptr, size);
 }
 
-/* The peer is told to calm down, and then the connection ends. */
+/* The peer is told to calm down and why, for its log, and then the connection
+ * ends. nghttp2 sends no reason with its last GOAWAY, hence two. */
 static void give_up_on_peer(struct h2_session *s, const char *why)
 {
+	int32_t last = nghttp2_session_get_last_proc_stream_id(s->ng);
+
+	if (s->gave_up)
+		return;
+	s->gave_up = true;
 	log_info(s->log, "h2.enhance_your_calm", F_STR("reason", why));
-	/* Fails for want of memory only; then keepalive closes. */
+	/* Fail for want of memory only; then keepalive closes. */
+	(void)nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, last,
+		NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)why, strlen(why));
 	(void)nghttp2_session_terminate_session(
 		s->ng, NGHTTP2_ENHANCE_YOUR_CALM);
 	s->on_output(s->ctx);
@@ -452,7 +460,7 @@ static int h2_receive(
 	int r = 0;
 
 	s->now_ns = now_ns;
-	while (bytes.len > 0 && r == 0) {
+	while (bytes.len > 0 && r == 0 && !s->gave_up) {
 		n = walk(&s->walk, bytes, &header);
 		r = give_to_ng(s, slice_of(bytes.ptr, n));
 		bytes = slice_from(bytes, n);
