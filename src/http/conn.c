@@ -207,9 +207,9 @@ static void conn_on_due(struct timer *t)
 /* A timer that is set too early finds out when it is due. */
 static int timer_not_late(struct conn *c, int64_t now)
 {
-	int64_t patience = patience_of(c);
+	int64_t due = sooner(patience_of(c), keepalive_due(c, now));
 
-	if (patience == 0 || (c->timer_ns != 0 && patience >= c->timer_ns))
+	if (due == 0 || (c->timer_ns != 0 && due >= c->timer_ns))
 		return 0;
 	return set_timer(c, now);
 }
