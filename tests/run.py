@@ -29,10 +29,10 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
        'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
-       'connections']
+       'attacks', 'connections']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health', 'reflection', 'interop', 'connections']
+               'health', 'reflection', 'interop', 'attacks', 'connections']
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
