@@ -32,7 +32,7 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'attacks', 'connections']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health', 'reflection', 'interop', 'attacks', 'connections']
+               'health', 'reflection', 'interop', 'connections']
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
