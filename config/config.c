@@ -92,6 +92,22 @@ static int parse_crl_start(const struct variable *v, const char *text,
 	return 0;
 }
 
+static int parse_pooler(const struct variable *v, const char *text, void *field,
+	struct errmsg *reterr)
+{
+	enum database_pooler *pooler = field;
+
+	if (!strcmp(text, "auto"))
+		*pooler = POOLER_AUTO;
+	else if (!strcmp(text, "on"))
+		*pooler = POOLER_ON;
+	else if (!strcmp(text, "off"))
+		*pooler = POOLER_OFF;
+	else
+		return fault(v, reterr, "auto, on or off");
+	return 0;
+}
+
 static int parse_ca_cert(const struct variable *v, const char *text,
 	void *field, struct errmsg *reterr)
 {
@@ -185,6 +201,12 @@ static const struct variable variables[] = {
 		FIELD(web_address), 0, 0},
 	{"SQLITE_DIR_PATH", "db", parse_text, FIELD(sqlite_dir), 0, 0},
 	{"DATABASE_URL", NULL, parse_text, FIELD(database_url), 0, 0},
+	{"DATABASE_DIRECT_URL", NULL, parse_text, FIELD(database_direct_url), 0,
+		0},
+	/* PostgreSQL takes 100 connections unless told otherwise. */
+	{"DATABASE_POOL_SIZE", "10", parse_number, FIELD(database_pool_size), 1,
+		1000},
+	{"DATABASE_POOLER", "auto", parse_pooler, FIELD(database_pooler), 0, 0},
 	{"CA_CERT", NULL, parse_ca_cert, FIELD(ca_cert), 0, 0},
 	{"CRL_URL", NULL, parse_text, FIELD(crl_url), 0, 0},
 	/* An hour at most: a revoked key must not live for a day. */
@@ -259,6 +281,11 @@ int config_load(char *(*get)(const char *name), struct config *ret_config,
 		if (r < 0)
 			return r;
 	}
+	/* A URL may hold a password: nothing of it is ever said. */
+	if (config.database_direct_url[0] && !config.database_url[0])
+		return errmsg_set(reterr, ERR_INVALID,
+			"DATABASE_DIRECT_URL must not be set without "
+			"DATABASE_URL");
 	if (config.shards == 0)
 		config.shards =
 			(uint32_t)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L),

@@ -27,12 +27,21 @@ enum crl_start_policy {
 	CRL_START_CLOSED, /* no list yet: refuse them */
 };
 
+enum database_pooler {
+	POOLER_AUTO, /* find out */
+	POOLER_ON,   /* transactions go to changing connections */
+	POOLER_OFF,
+};
+
 struct config {
-	struct config_address grpc_address;  /* GRPC_LISTEN_ADDRESS */
-	struct config_address web_address;   /* GRPC_WEB_LISTEN_ADDRESS */
-	char sqlite_dir[CONFIG_TEXT_MAX];    /* SQLITE_DIR_PATH */
-	char database_url[CONFIG_TEXT_MAX];  /* DATABASE_URL; "" for SQLite */
-	uint8_t ca_cert[CONFIG_CA_CERT_MAX]; /* CA_CERT, decoded */
+	struct config_address grpc_address; /* GRPC_LISTEN_ADDRESS */
+	struct config_address web_address;  /* GRPC_WEB_LISTEN_ADDRESS */
+	char sqlite_dir[CONFIG_TEXT_MAX];   /* SQLITE_DIR_PATH */
+	char database_url[CONFIG_TEXT_MAX]; /* DATABASE_URL; "" for SQLite */
+	char database_direct_url[CONFIG_TEXT_MAX]; /* DATABASE_DIRECT_URL */
+	uint32_t database_pool_size;		   /* DATABASE_POOL_SIZE */
+	enum database_pooler database_pooler;	   /* DATABASE_POOLER */
+	uint8_t ca_cert[CONFIG_CA_CERT_MAX];	   /* CA_CERT, decoded */
 	size_t ca_cert_len;		     /* 0: API keys are not asked for */
 	char crl_url[CONFIG_TEXT_MAX];	     /* CRL_URL; "" for none */
 	uint32_t crl_refresh_s;		     /* CRL_REFRESH_SECONDS */

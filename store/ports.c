@@ -57,10 +57,11 @@ static void deliver_lost(struct message *msg)
 	ports_port_unref(pp);
 }
 
-int ports_attach(struct ports *p, struct store *store, struct loop *loop,
-	const struct store_listener *listener, struct store_port **ret_port)
+int ports_attach(struct ports *p, size_t size, struct store *store,
+	struct loop *loop, const struct store_listener *listener,
+	struct store_port **ret_port)
 {
-	struct ports_port *pp = mem_zalloc(sizeof(*pp));
+	struct ports_port *pp = mem_zalloc(size);
 	bool room;
 
 	if (!pp)

@@ -36,8 +36,9 @@ void ports_init(struct ports *p);
 /* Nothing is posted any more; what is under way still arrives. */
 void ports_release(struct ports *p);
 
-/* store_attach() and store_detach(). */
-MUSTCHECK int ports_attach(struct ports *p, struct store *store,
+/* store_attach() and store_detach(). `size` is that of what embeds the
+ * ports_port as its first member, zeroed here. */
+MUSTCHECK int ports_attach(struct ports *p, size_t size, struct store *store,
 	struct loop *loop, const struct store_listener *listener,
 	struct store_port **ret_port);
 void ports_detach(struct ports *p, struct store_port *port);

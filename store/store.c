@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include "store/backend.h"
+#include "store/postgres/pg_store.h"
 #include "store/sqlite/sqlite_store.h"
 
 const char *store_outcome_name(enum store_outcome outcome)
@@ -31,21 +32,13 @@ static bool always(const struct config *config UNUSED)
 	return true;
 }
 
-static int no_postgres(const struct config *config UNUSED,
-	const struct clock *clock UNUSED, struct store **ret_store UNUSED,
-	struct errmsg *reterr)
-{
-	return errmsg_set(reterr, ERR_UNSUPPORTED,
-		"DATABASE_URL: this build has no PostgreSQL store");
-}
-
 /* The first that is wanted is opened. */
 static const struct {
 	bool (*wanted)(const struct config *config);
 	int (*open)(const struct config *config, const struct clock *clock,
 		struct store **ret_store, struct errmsg *reterr);
 } backends[] = {
-	{has_database_url, no_postgres},
+	{has_database_url, pg_store_open},
 	{always, sqlite_store_open},
 };
 

@@ -124,6 +124,9 @@ struct store_op {
 	/* The store's, from submit until done. */
 	struct message message;
 	struct store_port *port;
+	struct store_op *next; /* in a queue */
+	int64_t queued_ns; /* since when it waits, on loop_now_ns()'s clock */
+	uint32_t attempts; /* that failed through no fault of its own */
 };
 
 /* Longer client ids travel as "no id": a wake too many is safe, an unbounded

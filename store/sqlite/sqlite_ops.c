@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "config/limits.h"
+#include "store/page.h"
 #include "store/sqlite/sqlite_db.h"
 
 enum write_statement {
@@ -315,8 +316,7 @@ static struct slice column(sqlite3_stmt *s, int at)
 		bytes ? bytes : "", (size_t)sqlite3_column_bytes(s, at));
 }
 
-/* Appends the row the statement is at. Returns: 1 appended, 0 it does not fit
- * and the page ends before it, ERR_*. */
+/* Appends the row the statement is at, as page_append(). */
 static int append_row(sqlite3_stmt *s, struct store_list_changes *list)
 {
 	const struct store_record record = {
@@ -325,22 +325,8 @@ static int append_row(sqlite3_stmt *s, struct store_list_changes *list)
 		.revision = (uint64_t)sqlite3_column_int64(s, 2),
 		.schema_version = column(s, 3),
 	};
-	size_t before = buf_len(&list->page);
-	int r;
 
-	if (list->n_records == list->max_records)
-		return 0;
-	r = list->encode(&list->page, &record);
-	if (list->n_records > 0 &&
-		(r == ERR_LIMIT || buf_len(&list->page) > list->max_bytes)) {
-		list->page.end = list->page.start + before;
-		return 0;
-	}
-	if (r < 0)
-		return r;
-	list->n_records++;
-	list->last_revision = record.revision;
-	return 1;
+	return page_append(list, &record);
 }
 
 enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
@@ -350,9 +336,7 @@ enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
 	struct user_text text;
 	int code = SQLITE_DONE, r = 1;
 
-	list->n_records = 0;
-	list->truncated = false;
-	list->last_revision = list->since;
+	page_begin(list);
 	if (list->since > INT64_MAX)
 		return STORE_OK; /* no revision is above */
 	user_id_hex(user, text.hex);
@@ -364,7 +348,6 @@ enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
 	done_with(s);
 	if (r < 0)
 		return r == ERR_NOMEM ? STORE_UNAVAILABLE : STORE_FAILED;
-	list->truncated = r == 0;
 	/* A read that broke is no end of the list. */
 	if (code != SQLITE_ROW && code != SQLITE_DONE)
 		return failed(o, code);

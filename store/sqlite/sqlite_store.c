@@ -35,8 +35,8 @@ static struct sqlite_store *sqlite_store_of(struct store *store)
 static int sqlite_attach(struct store *store, struct loop *loop,
 	const struct store_listener *listener, struct store_port **ret_port)
 {
-	return ports_attach(&sqlite_store_of(store)->ports, store, loop,
-		listener, ret_port);
+	return ports_attach(&sqlite_store_of(store)->ports,
+		sizeof(struct ports_port), store, loop, listener, ret_port);
 }
 
 static void sqlite_detach(struct store_port *port)

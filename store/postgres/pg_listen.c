@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/postgres/pg_listen.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static struct pg_listen *listen_of(struct pg_conn *c)
+{
+	return CONTAINER_OF(c, struct pg_listen, conn);
+}
+
+/* ---- notices ---- */
+
+/* The text up to the next `separator`, which is taken off `rest`. */
+static struct slice cut(struct slice *rest, char separator)
+{
+	const uint8_t *end =
+		rest->len ? memchr(rest->ptr, separator, rest->len) : NULL;
+	struct slice first = *rest;
+
+	if (end) {
+		first.len = (size_t)(end - rest->ptr);
+		*rest = slice_from(*rest, first.len + 1);
+	} else {
+		*rest = slice_of("", 0);
+	}
+	return first;
+}
+
+static bool parse_revision(struct slice text, uint64_t *ret_revision)
+{
+	uint64_t value = 0;
+	size_t i;
+
+	if (text.len == 0 || text.len > 19)
+		return false;
+	for (i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return false;
+		value = value * 10 + (uint64_t)(text.ptr[i] - '0');
+	}
+	*ret_revision = value;
+	return true;
+}
+
+/* One "REVISION:CLIENT". */
+static bool add_change(struct notice_batch *batch, const struct user_id *user,
+	struct slice change)
+{
+	uint8_t bytes[BASE64_DECODED_MAX(
+		BASE64_ENCODED_LEN(STORE_CLIENT_ID_MAX))];
+	struct slice number = cut(&change, ':'), client = slice_of(bytes, 0);
+	uint64_t revision;
+	size_t at;
+
+	if (!parse_revision(number, &revision))
+		return false;
+	if (slice_eq_str(change, "-")) {
+		notice_batch_add(batch, user, revision, NULL);
+		return true;
+	}
+	if (change.len > BASE64_ENCODED_LEN(STORE_CLIENT_ID_MAX) ||
+		base64_decode(change, bytes, &client.len, &at) < 0)
+		return false;
+	notice_batch_add(batch, user, revision, &client);
+	return true;
+}
+
+static size_t count_changes(struct slice changes)
+{
+	size_t n = 1, i;
+
+	for (i = 0; i < changes.len; i++)
+		n += changes.ptr[i] == ',';
+	return n;
+}
+
+/* Returns: false for what is no notice of ours, or for want of memory. */
+static bool tell(struct pg_listen *l, struct slice hex, struct slice changes)
+{
+	struct notice_batch *batch;
+	struct user_id user;
+	bool fine = true;
+
+	if (hex.len != USER_ID_HEX || hex_decode(hex, user.bytes) < 0)
+		return false;
+	/* Decoded, a client id is shorter than its text. */
+	batch = notice_batch_new(count_changes(changes), changes.len);
+	if (!batch)
+		return false;
+	while (changes.len > 0 && fine)
+		fine = add_change(batch, &user, cut(&changes, ','));
+	ports_notify(l->ports, batch);
+	return fine;
+}
+
+static void on_notify(struct pg_conn *c, const PGnotify *notify)
+{
+	struct pg_listen *l = listen_of(c);
+	struct slice rest = slice_str(notify->extra), token, hex;
+
+	if (slice_starts_with(rest, l->instance))
+		return;
+	token = cut(&rest, ' ');
+	hex = cut(&rest, ' ');
+	/* "*" for a user is everybody. What cannot be read may be a change. */
+	if (token.len == 0 || !tell(l, hex, rest))
+		ports_lost(l->ports);
+}
+
+/* ---- the connection ---- */
+
+static void cannot(struct pg_listen *l, const char *reason)
+{
+	if (atomic_exchange(&l->works, false))
+		log_warn(NULL, "database.polled", F_STR("reason", reason),
+			F_STR("remedy", "set DATABASE_DIRECT_URL"));
+}
+
+static void on_open(struct pg_conn *c)
+{
+	struct pg_listen *l = listen_of(c);
+
+	l->listening = l->refused = false;
+	l->channel[0] = '\0';
+	pg_conn_run(c, PG_SQL_WHO, NULL);
+	pg_conn_sync(c);
+}
+
+static void take_who(struct pg_listen *l, const PGresult *result)
+{
+	bool other = pg_int8(result, 0, 0) != PQbackendPID(l->conn.pg);
+
+	(void)snprintf(l->channel, sizeof(l->channel), "%.*s",
+		PQgetlength(result, 0, 1), PQgetvalue(result, 0, 1));
+	l->pooled = !l->direct && (l->pooler == POOLER_ON ||
+					  (l->pooler == POOLER_AUTO && other));
+}
+
+static void on_result(struct pg_conn *c, const PGresult *result)
+{
+	struct pg_listen *l = listen_of(c);
+	const char *text;
+
+	if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
+		text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+		l->refused = true;
+		if (l->channel[0])
+			cannot(l, text ? text : "LISTEN failed");
+		else
+			pg_conn_fail(c, "its tables cannot be read");
+	} else if (PQresultStatus(result) == PGRES_TUPLES_OK &&
+		   !l->channel[0]) {
+		take_who(l, result);
+	}
+}
+
+static void send_listen(struct pg_listen *l)
+{
+	char sql[96];
+
+	if (l->pooled) {
+		cannot(l, "a pooler is between us and the database");
+		return;
+	}
+	l->listening = true;
+	(void)snprintf(sql, sizeof(sql), "LISTEN \"%s\"", l->channel);
+	pg_conn_run_text(&l->conn, sql);
+	pg_conn_sync(&l->conn);
+}
+
+/* From here on nothing is missed, what came before may have been. */
+static void on_sync(struct pg_conn *c)
+{
+	struct pg_listen *l = listen_of(c);
+
+	if (l->refused)
+		return;
+	if (!l->listening) {
+		send_listen(l);
+		return;
+	}
+	atomic_store(&l->works, true);
+	ports_lost(l->ports);
+}
+
+static void on_lost(struct pg_conn *c UNUSED)
+{
+}
+
+void pg_listen_start(
+	struct pg_listen *l, struct loop *loop, const struct pg_target *target)
+{
+	l->conn.on_open = on_open;
+	l->conn.on_result = on_result;
+	l->conn.on_sync = on_sync;
+	l->conn.on_notify = on_notify;
+	l->conn.on_lost = on_lost;
+	l->conn.role = "listen";
+	atomic_store(&l->works, true);
+	pg_conn_start(&l->conn, loop, target);
+}
+
+void pg_listen_stop(struct pg_listen *l)
+{
+	pg_conn_stop(&l->conn);
+}
+
+bool pg_listen_works(const struct pg_listen *l)
+{
+	return atomic_load(&l->works);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pg_listen — hears what other instances have changed: one connection that
+ * LISTENs, whose notices go to every port.
+ *
+ * A notice is "TOKEN USER REVISION:CLIENT,…": the token of the slot that wrote
+ * it, the user in hexadecimal, then each change's revision and its client id in
+ * base64, "-" for none. Revision 0 says "look". Our own were told already.
+ *
+ * What is missed while the connection is away nobody tells us afterwards, so
+ * each time that it listens anew every listener is told to look. Where LISTEN
+ * is not to be had (behind a pooler that hands each transaction to another
+ * connection; CockroachDB), it says so in the log, and the ports poll.
+ *
+ * Threads: one loop's; pg_listen_works() any. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "store/ports.h"
+#include "store/postgres/pg_slot.h"
+
+struct pg_listen {
+	struct pg_conn conn;
+	struct ports *ports;  /* ref */
+	const char *instance; /* ref; how our tokens begin */
+	enum database_pooler pooler;
+	bool direct; /* what it connects to is said to be no pooler */
+	bool pooled;
+	bool listening; /* LISTEN was sent */
+	bool refused;
+	char channel[64];
+	atomic_bool works;
+};
+
+/* `l` is zeroed but for ports, instance, pooler and direct. */
+void pg_listen_start(
+	struct pg_listen *l, struct loop *loop, const struct pg_target *target);
+void pg_listen_stop(struct pg_listen *l);
+
+/* False when notices of others have to be looked for. */
+bool pg_listen_works(const struct pg_listen *l);

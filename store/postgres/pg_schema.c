@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/postgres/pg_schema.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+/* data-sync's steps; step n brings version n. */
+static const char *const shared_steps[] = {
+	"CREATE TABLE records (user_id TEXT NOT NULL, id TEXT NOT NULL,"
+	" data bytea NOT NULL, revision INTEGER NOT NULL,"
+	" schema_version TEXT NOT NULL, PRIMARY KEY (user_id, id));"
+	"CREATE TABLE user_revisions (user_id TEXT NOT NULL,"
+	" revision INTEGER NOT NULL, PRIMARY KEY (user_id, revision));",
+
+	"CREATE TABLE locks (user_id TEXT NOT NULL, lock_name TEXT NOT NULL,"
+	" instance_id TEXT NOT NULL, expires_at BIGINT NOT NULL,"
+	" exclusive BOOLEAN NOT NULL DEFAULT FALSE,"
+	" PRIMARY KEY (user_id, lock_name, instance_id));"
+	"CREATE INDEX idx_locks_expires_at ON locks(expires_at);"
+	"CREATE INDEX idx_locks_user_lock ON locks(user_id, lock_name);",
+};
+
+/* Ours, likewise. */
+static const char *const own_steps[] = {
+	/* Of two counters that a user may have (their key allows it) the
+	 * higher one counts, and no counter may be below a record. Counters
+	 * are rewritten in place as long as their pages have room. */
+	"ALTER TABLE records ALTER COLUMN revision TYPE bigint;"
+	"CREATE INDEX tallyd_records_by_revision"
+	" ON records (user_id, revision);"
+	"ALTER TABLE user_revisions ALTER COLUMN revision TYPE bigint;"
+	"DELETE FROM user_revisions low USING user_revisions high"
+	" WHERE low.user_id = high.user_id AND low.revision < high.revision;"
+	"ALTER TABLE user_revisions DROP CONSTRAINT user_revisions_pkey,"
+	" ADD PRIMARY KEY (user_id);"
+	"INSERT INTO user_revisions (user_id, revision)"
+	" SELECT user_id, max(revision) FROM records GROUP BY user_id"
+	" ON CONFLICT (user_id) DO UPDATE SET revision = excluded.revision"
+	" WHERE user_revisions.revision < excluded.revision;"
+	"ALTER TABLE user_revisions SET (fillfactor = 70);"
+	"CREATE TABLE tallyd_writers (token text PRIMARY KEY,"
+	" seq bigint NOT NULL, results bigint[] NOT NULL,"
+	" seen_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+	" WITH (fillfactor = 10);",
+};
+
+static const char create_versions[] =
+	"CREATE TABLE IF NOT EXISTS schema_migrations"
+	" (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS tallyd_schema (version bigint NOT NULL)";
+
+/* The number is ours alone. Somebody else's long transaction must not make
+ * all other clients queue behind our wait for it. */
+static const char begin[] =
+	"BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = 0;"
+	"SELECT pg_advisory_xact_lock(7449650)";
+
+/* ---- statements ---- */
+
+/* libpq's words go to the operator's screen; they hold no password. */
+static int failed(PGconn *pg, const char *what, struct errmsg *reterr)
+{
+	const char *why = PQerrorMessage(pg);
+	size_t len = strcspn(why, "\n");
+
+	return errmsg_set(
+		reterr, ERR_IO, "database: %s: %.*s", what, (int)len, why);
+}
+
+static int run(
+	PGconn *pg, const char *sql, const char *what, struct errmsg *reterr)
+{
+	PGresult *result = PQexec(pg, sql);
+	ExecStatusType status = PQresultStatus(result);
+
+	PQclear(result);
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+		return failed(pg, what, reterr);
+	return 0;
+}
+
+/* The first field as text; "" for no row or NULL. */
+static int ask(PGconn *pg, const char *sql, char out[64], struct errmsg *reterr)
+{
+	PGresult *result = PQexec(pg, sql);
+	bool ok = PQresultStatus(result) == PGRES_TUPLES_OK;
+
+	if (ok)
+		(void)snprintf(out, 64, "%s",
+			PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
+	PQclear(result);
+	return ok ? 0 : failed(pg, "cannot be read", reterr);
+}
+
+/* ---- versions ---- */
+
+struct versions {
+	int64_t shared; /* 0: a fresh database */
+	int64_t own;	/* 0: not ours yet */
+};
+
+static bool is_current(const struct versions *v)
+{
+	return v->shared == (int64_t)ARRAY_LEN(shared_steps) &&
+	       v->own == (int64_t)ARRAY_LEN(own_steps);
+}
+
+static int check_version(const char *table, int64_t version, size_t n_steps,
+	struct errmsg *reterr)
+{
+	if (version >= 0 && version <= (int64_t)n_steps)
+		return 0;
+	return errmsg_set(reterr, ERR_UNSUPPORTED,
+		"database: version %lld in %s is newer than this program knows",
+		(long long)version, table);
+}
+
+/* What `sql` gives, where `table` exists; else "". */
+static int ask_table(PGconn *pg, const char *table, const char *sql,
+	char out[64], struct errmsg *reterr)
+{
+	char look[96];
+	int r;
+
+	(void)snprintf(look, sizeof(look), "SELECT to_regclass('%s')", table);
+	r = ask(pg, look, out, reterr);
+	return r == 0 && out[0] ? ask(pg, sql, out, reterr) : r;
+}
+
+static int read_versions(
+	PGconn *pg, struct versions *ret_versions, struct errmsg *reterr)
+{
+	char shared[64], dirty[64], own[64];
+	struct versions v;
+	int r;
+
+	r = ask_table(pg, "schema_migrations",
+		"SELECT version FROM schema_migrations LIMIT 1", shared,
+		reterr);
+	if (r == 0)
+		r = ask_table(pg, "schema_migrations",
+			"SELECT dirty FROM schema_migrations LIMIT 1", dirty,
+			reterr);
+	if (r == 0)
+		r = ask_table(pg, "tallyd_schema",
+			"SELECT max(version) FROM tallyd_schema", own, reterr);
+	if (r < 0)
+		return r;
+	if (dirty[0] == 't')
+		return errmsg_set(reterr, ERR_CORRUPT,
+			"database: a migration broke off half-way "
+			"(schema_migrations is dirty); restore a backup or "
+			"finish it by hand");
+	v.shared = strtoll(shared, NULL, 10);
+	v.own = strtoll(own, NULL, 10);
+	r = check_version(
+		"schema_migrations", v.shared, ARRAY_LEN(shared_steps), reterr);
+	if (r == 0)
+		r = check_version(
+			"tallyd_schema", v.own, ARRAY_LEN(own_steps), reterr);
+	if (r == 0)
+		*ret_versions = v;
+	return r;
+}
+
+/* ---- migration ---- */
+
+static int run_steps(PGconn *pg, const char *const *steps, size_t n_steps,
+	int64_t have, const char *record_format, struct errmsg *reterr)
+{
+	char record[160];
+	int64_t version;
+	int r = 0;
+
+	for (version = have + 1; version <= (int64_t)n_steps && r == 0;
+		version++) {
+		log_info(NULL, "schema.step", F_I64("version", version));
+		r = run(pg, steps[version - 1], "cannot be migrated", reterr);
+		(void)snprintf(record, sizeof(record), record_format,
+			(long long)version);
+		if (r == 0)
+			r = run(pg, record, "cannot be migrated", reterr);
+	}
+	return r;
+}
+
+/* Inside the transaction, under the lock: another may have been here. */
+static int migrate_locked(PGconn *pg, struct errmsg *reterr)
+{
+	struct versions v = {0};
+	int r = read_versions(pg, &v, reterr);
+
+	if (r == 0 && !is_current(&v))
+		r = run(pg, create_versions, "cannot be migrated", reterr);
+	if (r == 0)
+		r = run_steps(pg, shared_steps, ARRAY_LEN(shared_steps),
+			v.shared,
+			"DELETE FROM schema_migrations;"
+			"INSERT INTO schema_migrations VALUES (%lld, false)",
+			reterr);
+	if (r == 0)
+		r = run_steps(pg, own_steps, ARRAY_LEN(own_steps), v.own,
+			"DELETE FROM tallyd_schema;"
+			"INSERT INTO tallyd_schema VALUES (%lld)",
+			reterr);
+	return r;
+}
+
+static int migrate(PGconn *pg, struct errmsg *reterr)
+{
+	int r = run(pg, begin, "cannot be locked for migration", reterr);
+
+	if (r == 0)
+		r = migrate_locked(pg, reterr);
+	if (r == 0)
+		r = run(pg, "COMMIT", "cannot be migrated", reterr);
+	return r; /* the connection's end rolls back */
+}
+
+/* ---- checks ---- */
+
+static int check_server(PGconn *pg, struct errmsg *reterr)
+{
+	char answer[64];
+	int r;
+
+	if (PQserverVersion(pg) < 120000)
+		return errmsg_set(reterr, ERR_UNSUPPORTED,
+			"database: PostgreSQL 12 or newer is needed");
+	r = ask(pg, "SHOW server_encoding", answer, reterr);
+	if (r < 0)
+		return r;
+	if (strcmp(answer, "UTF8") != 0)
+		return errmsg_set(reterr, ERR_UNSUPPORTED,
+			"database: its encoding is %s, it must be UTF8",
+			answer);
+	r = ask(pg, "SHOW fsync", answer, reterr);
+	if (r < 0)
+		return r;
+	if (strcmp(answer, "on") != 0)
+		return errmsg_set(reterr, ERR_UNSUPPORTED,
+			"database: fsync is off, so a commit may be lost");
+	return 0;
+}
+
+static int open_schema(PGconn *pg, struct errmsg *reterr)
+{
+	struct versions v = {0};
+	int r = check_server(pg, reterr);
+
+	if (r == 0)
+		r = read_versions(pg, &v, reterr);
+	if (r == 0 && !is_current(&v))
+		r = migrate(pg, reterr);
+	return r;
+}
+
+/* ---- connecting ---- */
+
+/* Only what the server says: libpq's own words name hosts and users, which the
+ * operator knows, and help him find the fault. */
+static int connect_to(const struct pg_target *target,
+	const struct pg_host *host, PGconn **ret_pg, struct errmsg *reterr)
+{
+	struct pg_parts parts;
+	PGconn *pg;
+	int r;
+
+	pg_target_parts(target, host, host->address, &parts);
+	pg = PQconnectdbParams(parts.keywords, parts.values, 0);
+	if (!pg)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	if (PQstatus(pg) == CONNECTION_OK) {
+		*ret_pg = pg;
+		return 0;
+	}
+	r = failed(pg, "cannot be connected to", reterr);
+	PQfinish(pg);
+	return r;
+}
+
+static void ignore_notice(void *ctx UNUSED, const char *message UNUSED)
+{
+}
+
+int pg_schema_open(const struct pg_target *target, struct errmsg *reterr)
+{
+	PGconn *pg = NULL;
+	int r = ERR_IO;
+	size_t i;
+
+	for (i = 0; i < target->n_hosts && r < 0; i++)
+		r = connect_to(target, &target->hosts[i], &pg, reterr);
+	if (r < 0)
+		return r;
+	(void)PQsetNoticeProcessor(pg, ignore_notice, NULL);
+	r = open_schema(pg, reterr);
+	PQfinish(pg);
+	return r;
+}

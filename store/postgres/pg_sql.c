@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/postgres/pg_sql.h"
+
+#include "config/limits.h"
+#include "store/postgres/pg_limits.h"
+
+#define TEXT_(x) #x
+#define TEXT(x)	 TEXT_(x)
+
+/* Where notices go: one channel for each set of tables in a database. */
+#define CHANNEL "'tallyd_' || 'records'::regclass::oid"
+
+/* Seconds since 1970 by the database's clock, as locks count them. */
+#define NOW	  "date_part('epoch', clock_timestamp())"
+#define NOW_FLOOR "floor(" NOW ")::bigint"
+#define NOW_CEIL  "ceil(" NOW ")::bigint"
+#define LATEST	  "(" NOW_CEIL " + " TEXT(LOCK_TTL_MAX_S) ")"
+
+/* Namespaces of our advisory locks, which all of a database's users share. */
+#define LOCKS_SEED   "7449651"
+#define JANITOR_SEED "7449652"
+
+/* A statement that finds no receipt to write, because the group was settled as
+ * not committed, fails; what the transaction did before it is undone. */
+#define RECEIPT_OR_FAIL "1 / (SELECT count(*) FROM receipt)"
+
+/* A commit that is not flushed is none. Where statistics are old, as in a
+ * database that fills for the first time, the planner would read whole tables;
+ * and compiling costs more than it brings. All of ours have an index. */
+#define SETTINGS(local)                                                                                                   \
+	"SELECT set_config('synchronous_commit', replace("                                                                \
+	"current_setting('synchronous_commit'), 'off', 'on'), " local                                                     \
+	"), set_config('default_transaction_isolation', 'read committed', " local                                         \
+	"), set_config('lock_timeout', '" TEXT(PG_LOCK_MS) "', " local "), set_config('statement_timeout', '" TEXT(       \
+		PG_STATEMENT_MS) "', " local                                                                              \
+				 "), set_config('idle_in_transaction_session_timeout', '" TEXT(                           \
+					 PG_STATEMENT_MS) "', " local                                                     \
+							  "), set_config('jit', 'off', " local                            \
+							  "), set_config('plan_cache_mode', 'force_generic_plan', " local \
+							  "), set_config('enable_seqscan', 'off', " local                 \
+							  "), set_config('enable_bitmapscan', 'off', " local              \
+							  "), set_config('enable_hashjoin', 'off', " local                \
+							  "), set_config('enable_mergejoin', 'off', " local               \
+							  ")"
+
+/* clang-format off */
+const struct pg_statement pg_statements[PG_SQL_STATEMENTS] = {
+[PG_SQL_BEGIN] = {"begin", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"},
+[PG_SQL_COMMIT] = {"commit", "COMMIT"},
+
+/* Makes the counters that are missing and locks the others, in one order, so
+ * that two groups cannot wait for each other. "WHERE false" leaves a row as it
+ * is, but locked. */
+[PG_SQL_LOCK_COUNTERS] = {"lock_counters",
+"INSERT INTO user_revisions (user_id, revision)"
+" SELECT u, coalesce((SELECT max(r.revision) FROM records r"
+"   WHERE r.user_id = u), 0)"
+" FROM unnest($1::text[]) AS u ORDER BY u COLLATE \"C\""
+" ON CONFLICT (user_id) DO UPDATE SET revision = user_revisions.revision"
+" WHERE false"},
+
+/* A user's writes of one group are told in one notice; one that is too long
+ * says only "look". */
+[PG_SQL_SET_RECORDS] = {"set_records",
+"WITH op AS MATERIALIZED ("
+" SELECT * FROM unnest($3::text[], $4::text[], $5::bytea[], $6::bigint[],"
+"  $7::text[], $8::text[]) WITH ORDINALITY"
+"  AS op(user_id, id, data, expected, schema_version, client, n)"
+"), fit AS MATERIALIZED ("
+" SELECT op.*, c.revision"
+"  + row_number() OVER (PARTITION BY op.user_id ORDER BY op.n) AS revision"
+" FROM op JOIN user_revisions c ON c.user_id = op.user_id"
+" LEFT JOIN records r ON r.user_id = op.user_id AND r.id = op.id"
+" WHERE r.id IS NULL OR r.revision = op.expected"
+"), receipt AS ("
+" UPDATE tallyd_writers SET seq = $2::bigint, seen_at = clock_timestamp(),"
+"  results = (SELECT array_agg(coalesce(fit.revision, 0) ORDER BY op.n)"
+"   FROM op LEFT JOIN fit ON fit.n = op.n)"
+" WHERE token = $1::text AND seq = $2::bigint - 1 RETURNING results"
+"), counter AS ("
+" UPDATE user_revisions c SET revision = top.revision FROM"
+"  (SELECT fit.user_id, max(fit.revision) AS revision FROM fit, receipt"
+"   GROUP BY fit.user_id) AS top"
+" WHERE c.user_id = top.user_id"
+"), put AS ("
+" INSERT INTO records (user_id, id, data, revision, schema_version)"
+" SELECT user_id, id, data, revision, schema_version FROM fit, receipt"
+" ON CONFLICT (user_id, id) DO UPDATE SET data = excluded.data,"
+"  revision = excluded.revision, schema_version = excluded.schema_version"
+"), told AS MATERIALIZED ("
+" SELECT pg_notify(" CHANNEL ", $1::text || ' ' || user_id || ' ' ||"
+"  CASE WHEN length(news) > 7000 THEN '0:-' ELSE news END)"
+" FROM (SELECT user_id, string_agg(revision || ':' || client, ','"
+"   ORDER BY n) AS news FROM fit, receipt GROUP BY user_id) AS each"
+")"
+" SELECT (SELECT results FROM receipt), (SELECT count(*) FROM told), "
+RECEIPT_OR_FAIL},
+
+/* A lock that nobody holds has no row to be locked by. */
+[PG_SQL_LOCK_LOCKS] = {"lock_locks",
+"SELECT pg_advisory_xact_lock(k) FROM (SELECT DISTINCT"
+" hashtextextended(u || n, " LOCKS_SEED ") AS k"
+" FROM unnest($1::text[], $2::text[]) AS t(u, n) ORDER BY k) AS keys"},
+
+/* Locks taken before the clock was set back would last too long. */
+[PG_SQL_CLAMP_LOCKS] = {"clamp_locks",
+"UPDATE locks l SET expires_at = " LATEST
+" FROM unnest($1::text[], $2::text[]) AS t(u, n)"
+" WHERE l.user_id = t.u AND l.lock_name = t.n AND l.expires_at > " LATEST},
+
+/* The end is rounded up: at least the ttl, less than a second more. */
+[PG_SQL_SET_LOCKS] = {"set_locks",
+"WITH op AS MATERIALIZED ("
+" SELECT op.*, clock.now FROM unnest($3::text[], $4::text[], $5::text[],"
+"  $6::bool[], $7::bool[], $8::bigint[]) WITH ORDINALITY"
+"  AS op(user_id, lock_name, instance_id, acquire, exclusive, ttl, n),"
+"  (SELECT " NOW " AS now) AS clock"
+"), free AS MATERIALIZED ("
+" SELECT * FROM op WHERE NOT acquire OR NOT EXISTS (SELECT FROM locks l"
+"  WHERE l.user_id = op.user_id AND l.lock_name = op.lock_name"
+"  AND l.instance_id <> op.instance_id"
+"  AND l.expires_at > floor(op.now)::bigint"
+"  AND (l.exclusive OR op.exclusive))"
+"), receipt AS ("
+" UPDATE tallyd_writers SET seq = $2::bigint, seen_at = clock_timestamp(),"
+"  results = (SELECT array_agg((free.n IS NOT NULL)::int::bigint"
+"   ORDER BY op.n) FROM op LEFT JOIN free ON free.n = op.n)"
+" WHERE token = $1::text AND seq = $2::bigint - 1 RETURNING results"
+"), dropped AS ("
+" DELETE FROM locks l USING free, receipt WHERE NOT free.acquire"
+" AND l.user_id = free.user_id AND l.lock_name = free.lock_name"
+" AND l.instance_id = free.instance_id"
+"), taken AS ("
+" INSERT INTO locks (user_id, lock_name, instance_id, expires_at, exclusive)"
+" SELECT user_id, lock_name, instance_id, ceil(now)::bigint + ttl, exclusive"
+" FROM free, receipt WHERE acquire"
+" ON CONFLICT (user_id, lock_name, instance_id) DO UPDATE SET"
+"  expires_at = excluded.expires_at, exclusive = excluded.exclusive"
+")"
+" SELECT (SELECT results FROM receipt), " RECEIPT_OR_FAIL},
+
+/* Rows until those before one fill the page: the row that does not fit is
+ * there, so that the page is known to be truncated. */
+[PG_SQL_LIST] = {"list",
+"SELECT id, data, revision, schema_version FROM ("
+" SELECT *, sum(octet_length(data)) OVER (ORDER BY revision"
+"  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ("
+"  SELECT id, data, revision, schema_version FROM records"
+"  WHERE user_id = $1::text AND revision > $2::bigint"
+"  ORDER BY revision LIMIT $3::bigint) AS first) AS page"
+" WHERE before IS NULL OR before < $4::bigint ORDER BY revision"},
+
+[PG_SQL_GET_LOCK] = {"get_lock",
+"SELECT max(expires_at) - " NOW_FLOOR " FROM locks"
+" WHERE user_id = $1::text AND lock_name = $2::text"
+" AND expires_at > " NOW_FLOOR},
+
+[PG_SQL_NOTIFY] = {"notify", "SELECT pg_notify(" CHANNEL ", $1::text)"},
+
+[PG_SQL_POLL] = {"poll",
+"SELECT user_id, revision FROM user_revisions"
+" WHERE user_id = ANY ($1::text[])"},
+
+/* One instance at a time is enough. */
+[PG_SQL_SWEEP_LOCKS] = {NULL,
+"WITH mine AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(" JANITOR_SEED
+") AS ok), late AS (UPDATE locks SET expires_at = " LATEST
+" FROM mine WHERE ok AND expires_at > " LATEST ")"
+" DELETE FROM locks USING mine WHERE ok AND expires_at <= " NOW_FLOOR},
+
+[PG_SQL_SWEEP_RECEIPTS] = {NULL,
+"DELETE FROM tallyd_writers WHERE seen_at < clock_timestamp() - interval '"
+TEXT(PG_RECEIPT_DAYS) " days'"},
+
+[PG_SQL_WHO] = {NULL,
+"SELECT pg_backend_pid()::bigint, " CHANNEL ","
+" current_setting('fsync') = 'on'"},
+
+[PG_SQL_SETTINGS] = {NULL, SETTINGS("false")},
+[PG_SQL_SETTINGS_LOCAL] = {NULL, SETTINGS("true")},
+
+[PG_SQL_FENCE] = {NULL,
+"UPDATE tallyd_writers SET seq = $2::bigint, results = '{}'"
+" WHERE token = $1::text AND seq = $2 - 1"},
+
+[PG_SQL_RECEIPT] = {NULL,
+"SELECT seq, results FROM tallyd_writers WHERE token = $1::text"},
+
+[PG_SQL_NEW_WRITER] = {NULL,
+"INSERT INTO tallyd_writers (token, seq, results)"
+" VALUES ($1::text, $2::bigint, '{}') ON CONFLICT DO NOTHING"},
+};
+/* clang-format on */

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pg_sql — every statement that the PostgreSQL store sends while it serves.
+ *
+ * A write is one transaction and one round trip: BEGIN, the locks in a fixed
+ * order, the change, COMMIT. READ COMMITTED gives the change a snapshot taken
+ * after the locks, so it sees all that was committed before them; who holds a
+ * user's counter is the only one to write that user's records, so revisions are
+ * dense, and they become visible in their order. */
+#pragma once
+
+#include <stddef.h>
+
+struct pg_statement {
+	const char *name; /* what it is kept prepared as; NULL: it is not */
+	const char *sql;
+};
+
+enum pg_sql {
+	PG_SQL_BEGIN,
+	PG_SQL_COMMIT,
+	/* $1 users. */
+	PG_SQL_LOCK_COUNTERS,
+	/* $1 token, $2 number of the group, $3 users, $4 ids, $5 data,
+	 * $6 expected revisions, $7 schema versions, $8 client ids in base64,
+	 * "-" for none: one row with an array of new revisions, 0 for those in
+	 * conflict. */
+	PG_SQL_SET_RECORDS,
+	/* $1 users, $2 names. */
+	PG_SQL_LOCK_LOCKS,
+	PG_SQL_CLAMP_LOCKS,
+	/* $1 token, $2 number of the group, $3 users, $4 names, $5 instances,
+	 * $6 acquire, $7 exclusive, $8 seconds: one row with an array of 1, or
+	 * 0 for those that another instance prevents. */
+	PG_SQL_SET_LOCKS,
+	/* $1 user, $2 since, $3 records at most, $4 bytes at most. */
+	PG_SQL_LIST,
+	/* $1 user, $2 name: for how many seconds it is held, or NULL. */
+	PG_SQL_GET_LOCK,
+	/* $1 payload. */
+	PG_SQL_NOTIFY,
+	/* $1 users: user and revision of each that has a counter. */
+	PG_SQL_POLL,
+	PG_SQL_SWEEP_LOCKS,
+	PG_SQL_SWEEP_RECEIPTS,
+
+	/* Of a new connection. */
+	PG_SQL_WHO,	 /* pid, channel, and whether commits are durable */
+	PG_SQL_SETTINGS, /* for the session */
+	PG_SQL_SETTINGS_LOCAL, /* for the transaction */
+	/* $1 token, $2 number of a group whose answer was lost: keeps it from
+	 * being committed from now on. */
+	PG_SQL_FENCE,
+	/* $1 token: the last number, and what came of it. */
+	PG_SQL_RECEIPT,
+	PG_SQL_NEW_WRITER, /* $1 token, $2 number to count on from */
+	PG_SQL_STATEMENTS,
+};
+
+extern const struct pg_statement pg_statements[PG_SQL_STATEMENTS];
