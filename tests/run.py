@@ -9,6 +9,7 @@ shown.
 
 Usage: tests/run.py [--thorough] [--list] [SUITE...]
 """
+import json
 import os
 import re
 import shutil
@@ -67,13 +68,50 @@ TSAN = Build('build-tsan', 'gcc', '-Db_sanitize=thread')
 
 
 class Suite:
-    """A program that prints TAP."""
+    """A program that prints TAP; with `on_postgres`, one that is told of the
+    server that suites share."""
 
-    def __init__(self, name, command, timeout_s, env=None):
+    def __init__(self, name, command, timeout_s, env=None, on_postgres=False):
         self.name = name
         self.command = command
         self.timeout_s = timeout_s
         self.env = env or {}
+        self.on_postgres = on_postgres
+
+
+class Postgres:
+    """The PostgreSQL that suites share, started for the first that asks. It
+    ends with its standard input, hence with this process."""
+
+    def __init__(self):
+        self.process = None
+        self.answer = {}
+
+    def start(self):
+        if self.process:
+            return
+        self.process = subprocess.Popen(
+            [PYTHON, os.path.join(ROOT, 'tests/lib/postgres.py')],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # Without a word: the suites will find out why, and fail.
+        self.answer = json.loads(self.process.stdout.readline() or '{}')
+
+    def env(self):
+        self.start()
+        return {'TEST_DATABASE_URL': self.answer.get('url', '')}
+
+    def missing(self):
+        """Why there is none; None when there is one."""
+        self.start()
+        return self.answer.get('missing')
+
+    def end(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+POSTGRES = Postgres()
 
 
 def unit_suites(label, build, timeout_s):
@@ -87,17 +125,21 @@ def unit_suites(label, build, timeout_s):
                                          'sqlite'], timeout_s, SANITIZERS)
 
 
-def e2e_suites(label, build, names, scale, timeout_s, thorough):
+def e2e_suites(label, build, names, scale, timeout_s, thorough,
+               on_postgres=False):
     env = {'TALLYD': f'{build.directory}/tallyd', 'E2E_SCALE': scale,
            **SANITIZERS}
     if thorough:
         env['E2E_THOROUGH'] = '1'
+    if on_postgres:
+        env['E2E_STORE'] = 'postgres'
     for name in names:
         python = name.startswith('python')
         folder = 'interop' if name == 'interop' else 'e2e'
         program = f'tests/{folder}/{name}.{"py" if python else "mjs"}'
         yield Suite(f'{name}{label}',
-                    [PYTHON if python else 'node', program], timeout_s, env)
+                    [PYTHON if python else 'node', program], timeout_s, env,
+                    on_postgres)
 
 
 def plan(thorough):
@@ -200,10 +242,15 @@ def run_suite(suite):
     log_path = os.path.join(LOGS, suite.name + '.tap')
     if os.path.exists(log_path):
         os.remove(log_path)
+    if suite.on_postgres and POSTGRES.missing():
+        say(f'{suite.name}: SKIPPED: {POSTGRES.missing()}')
+        counts = Counts()
+        counts.skipped = 1
+        return counts
+    env = {**suite.env, **(POSTGRES.env() if suite.on_postgres else {})}
     begun = time.monotonic()
     try:
-        status = run_logged(suite.command, log_path, suite.timeout_s,
-                            suite.env)
+        status = run_logged(suite.command, log_path, suite.timeout_s, env)
     except OSError as error:
         with open(log_path, 'w', encoding='utf-8') as log:
             log.write(f'{error}\n')
@@ -296,9 +343,12 @@ def main():
     use_new_node()
     install_npm_packages()
     total = Counts()
-    for item in items:
-        total.add(run_build(item) if isinstance(item, Build)
-                  else run_suite(item))
+    try:
+        for item in items:
+            total.add(run_build(item) if isinstance(item, Build)
+                      else run_suite(item))
+    finally:
+        POSTGRES.end()
     say(str(total))
     return 1 if total.failed or not total.passed else 0
 

@@ -19,10 +19,11 @@ import grpc
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(HERE / "lib"))
+sys.path[:0] = [str(HERE / "lib"), str(ROOT / "tests/lib")]
 sys.dont_write_bytecode = True
 
 from signing import Key, digest_of, recover  # noqa: E402
+import postgres  # noqa: E402
 import tap  # noqa: E402
 
 SECONDS = 10
@@ -57,9 +58,10 @@ def free_port():
 
 
 class Server:
-    """One process on a private directory; ended with this one."""
+    """One process on the store that `store` names in its environment; ended
+    with this one."""
 
-    def __init__(self, directory):
+    def __init__(self, store):
         self.address = f"127.0.0.1:{free_port()}"
         binary = ROOT / os.environ.get("TALLYD", "build/tallyd")
         command = [str(binary)]
@@ -74,7 +76,7 @@ class Server:
             env={**os.environ,
                  "GRPC_LISTEN_ADDRESS": self.address,
                  "GRPC_WEB_LISTEN_ADDRESS": f"127.0.0.1:{free_port()}",
-                 "SQLITE_DIR_PATH": os.path.join(directory, "db")})
+                 **store})
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
@@ -339,10 +341,10 @@ def compression_case(pb, address, key):
     tap.case("a channel that compresses with gzip", body)
 
 
-def run(directory):
+def run(directory, store):
     signing_cases()
     pb = messages(directory)
-    server = Server(directory)
+    server = Server(store)
     try:
         server.wait()
         key = Key()
@@ -371,8 +373,16 @@ def run(directory):
 
 def main():
     directory = tempfile.mkdtemp(prefix="tallyd-e2e-")
+    name = "the suite runs to its end"
     try:
-        tap.case("the suite runs to its end", lambda: run(directory))
+        if os.environ.get("E2E_STORE") == "postgres":
+            with postgres.database() as url:
+                tap.case(name, lambda: run(directory, {"DATABASE_URL": url}))
+        else:
+            tap.case(name, lambda: run(directory, {
+                "SQLITE_DIR_PATH": os.path.join(directory, "db")}))
+    except postgres.Missing as missing:
+        tap.skip(name, missing)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     tap.end()

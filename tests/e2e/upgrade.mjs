@@ -1,67 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 // upgrade — a database of data-sync is taken over in place, and can be given
-// back; what cannot be served is refused at start with a sentence.
+// back; what cannot be served is refused at start with a sentence. What is
+// SQLite's alone is left out on PostgreSQL.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import {
   chmodSync, existsSync, mkdirSync, statSync, writeFileSync,
 } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { Client, User } from './lib/client.mjs';
+import { DataSync, TABLES } from './lib/datasync.mjs';
 import { atOnce } from './lib/load.mjs';
 import { Server, freePort, temporaryDirectory } from './lib/server.mjs';
 import { Key, now } from './lib/sign.mjs';
+import { POSTGRES, storeOf } from './lib/store.mjs';
 import { suite, test, skip, within } from './lib/tap.mjs';
 
 const USERS = 100;
-const RECORDS = 7;
+const RECORDS = 100;
 const FIRST_LOCK = 'old-lock';
 const HOLDER = '11111111-1111-4111-8111-111111111111';
 const RIVAL = '22222222-2222-4222-8222-222222222222';
 const START_SECONDS = 15;
 
-// As golang-migrate and data-sync's two migrations leave it.
-const SCHEMA = `
-CREATE TABLE schema_migrations (version uint64,dirty bool);
-CREATE UNIQUE INDEX version_unique ON schema_migrations (version);
-CREATE TABLE records (user_id TEXT NOT NULL, id TEXT NOT NULL,
-  data BLOB NOT NULL, revision INTEGER NOT NULL, schema_version TEXT NOT NULL,
-  PRIMARY KEY (user_id, id));
-CREATE TABLE user_revisions (user_id TEXT NOT NULL, revision INTEGER NOT NULL,
-  PRIMARY KEY (user_id, revision));
-CREATE TABLE locks (user_id TEXT NOT NULL, lock_name TEXT NOT NULL,
-  instance_id TEXT NOT NULL, expires_at INTEGER NOT NULL,
-  exclusive INTEGER NOT NULL DEFAULT 0,
-  PRIMARY KEY (user_id, lock_name, instance_id));
-CREATE INDEX idx_locks_expires_at ON locks(expires_at);
-CREATE INDEX idx_locks_user_lock ON locks(user_id, lock_name);
-`;
-const DATA_SYNC_TABLES = ['records', 'user_revisions', 'locks',
-  'schema_migrations'];
-
-function sql(file, text) {
-  return execFileSync('sqlite3', ['-bail', '-cmd', '.timeout 5000', file],
-    { input: text, stdio: ['pipe', 'pipe', 'pipe'] }).toString().trim();
-}
-
 const dataOf = (user, record) => Buffer.from(`user ${user} record ${record}`);
 
-function oldDatabase(file, keys, { dirty = 0 } = {}) {
-  const rows = keys.flatMap((key, user) => [
-    ...Array.from({ length: RECORDS }, (_, record) =>
-      `INSERT INTO records VALUES ('${key.userId}', 'id${record}', ` +
-      `x'${dataOf(user, record).toString('hex')}', ${record + 1}, '0.1');`),
-    `INSERT INTO user_revisions VALUES ('${key.userId}', ${RECORDS});`,
-    `INSERT INTO locks VALUES ('${key.userId}', '${FIRST_LOCK}', ` +
-      `'${HOLDER}', ${now() + 200}, 1);`,
-    `INSERT INTO locks VALUES ('${key.userId}', 'expired', ` +
-      `'${HOLDER}', ${now() - 10}, 1);`,
-  ]);
-  sql(file, `BEGIN; ${SCHEMA}
-    INSERT INTO schema_migrations VALUES (2, ${dirty});
-    ${rows.join('\n')} COMMIT;`);
+/** One whom data-sync, racing with itself, gave two counters. */
+const split = new Key();
+const SPLIT_RECORD = 9;
+
+/** What data-sync left of these users, two locks each. */
+function oldDatabase(store, keys, more = {}) {
+  return new DataSync(store).make({
+    records: [
+      ...keys.flatMap(({ userId }, user) => Array.from(
+        { length: RECORDS }, (_, record) => (
+          [userId, `id${record}`, dataOf(user, record), record + 1]))),
+      [split.userId, 'a', dataOf(0, 0), SPLIT_RECORD]],
+    counters: [...keys.map(({ userId }) => [userId, RECORDS]),
+      [split.userId, SPLIT_RECORD - 5], [split.userId, SPLIT_RECORD - 2]],
+    locks: keys.flatMap(({ userId }) => [
+      [userId, FIRST_LOCK, HOLDER, now() + 200],
+      [userId, 'expired', HOLDER, now() - 10]]),
+    ...more,
+  });
 }
 
 async function servedCases(server, keys) {
@@ -101,6 +84,9 @@ async function servedCases(server, keys) {
       assert.equal(await users[index].write(
         { id: 'added', data: 'new' }), RECORDS + 2);
     }));
+  await test('two counters of a user become one, not below a record',
+    async () => assert.equal(
+      await new User(client, split).write({ id: 'b' }), SPLIT_RECORD + 1));
   await test('a stale revision conflicts', async () => {
     const { reply } = await users[0].setRecord({ id: 'id1', revision: 1 });
     assert.equal(reply.status, 'CONFLICT');
@@ -108,71 +94,72 @@ async function servedCases(server, keys) {
   client.close();
 }
 
-/** data-sync's statements, one after another, as its SetRecord does. */
-function dataSyncWrites(file, userId) {
-  return sql(file, `BEGIN;
-    SELECT revision FROM records WHERE user_id = '${userId}' AND id = 'id0';
-    SELECT revision FROM user_revisions WHERE user_id = '${userId}';
-    UPDATE user_revisions SET revision = revision + 1
-      WHERE user_id = '${userId}' RETURNING revision;
-    INSERT OR REPLACE INTO records
-      (user_id, id, data, revision, schema_version)
-      VALUES ('${userId}', 'id0', x'6261636b', ${RECORDS + 3}, '0.1')
-      RETURNING revision;
-    COMMIT;`).split('\n').map(Number);
-}
+// What each store can be asked of itself: its tables, the columns of the
+// indexes on records, the types of these.
+const TABLE_NAMES = POSTGRES
+  ? "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+  : "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE " +
+    "'sqlite_%'";
+const INDEXES = POSTGRES
+  ? 'SELECT (SELECT string_agg(attname, \',\' ORDER BY attnum) FROM ' +
+    'pg_attribute WHERE attrelid = indexrelid) FROM pg_index ' +
+    "WHERE indrelid = 'records'::regclass"
+  : "SELECT group_concat(info.name) FROM pragma_index_list('records') AS " +
+    'list, pragma_index_info(list.name) AS info GROUP BY list.name';
+const TYPES = POSTGRES
+  ? 'SELECT DISTINCT pg_typeof(revision), pg_typeof(data), ' +
+    'pg_typeof(schema_version) FROM records'
+  : 'SELECT DISTINCT typeof(revision), typeof(data), typeof(schema_version) ' +
+    'FROM records';
 
-async function givenBackCases(server, keys) {
-  const { database } = server;
+async function givenBackCases({ store }, keys) {
+  const dataSync = new DataSync(store);
   const [{ userId }] = keys;
-  await test('schema_migrations still says 2 and clean', () =>
-    assert.equal(sql(database, 'SELECT version, dirty FROM ' +
+  await test('schema_migrations still says 2 and clean', async () =>
+    assert.equal(await store.sql('SELECT version, dirty FROM ' +
       'schema_migrations'), '2|0'));
-  await test('an own version is kept in a table of its own', () => {
-    const tables = sql(database, "SELECT name FROM sqlite_master WHERE " +
-      "type = 'table' AND name NOT LIKE 'sqlite_%'").split('\n');
-    for (const name of DATA_SYNC_TABLES) assert.ok(tables.includes(name));
-    assert.ok(tables.some((name) => !DATA_SYNC_TABLES.includes(name)),
+  await test('an own version is kept in a table of its own', async () => {
+    const tables = (await store.sql(TABLE_NAMES)).split('\n');
+    for (const name of TABLES) assert.ok(tables.includes(name));
+    assert.ok(tables.some((name) => !TABLES.includes(name)),
       tables.join(', '));
   });
-  await test('records have an index on user and revision', () => {
-    const found = sql(database, "SELECT group_concat(info.name) FROM " +
-      "pragma_index_list('records') AS list, " +
-      'pragma_index_info(list.name) AS info GROUP BY list.name').split('\n');
+  await test('records have an index on user and revision', async () => {
+    const found = (await store.sql(INDEXES)).split('\n');
     assert.ok(found.some((columns) => columns.startsWith('user_id,revision')),
       found.join(' / '));
   });
-  await test('the journal is a write-ahead log', () =>
-    assert.equal(sql(database, 'PRAGMA journal_mode'), 'wal'));
-  await test('the file is sound', () =>
-    assert.equal(sql(database, 'PRAGMA integrity_check'), 'ok'));
-  await test('revisions are numbers, data are blobs', () =>
-    assert.equal(sql(database, 'SELECT DISTINCT typeof(revision), ' +
-      'typeof(data), typeof(schema_version) FROM records'),
-    'integer|blob|text'));
-  await test('data-sync\'s SetRecord statements work', () =>
-    assert.deepEqual(dataSyncWrites(database, userId),
-      [RECORDS + 1, RECORDS + 2, RECORDS + 3, RECORDS + 3]));
-  await test('data-sync\'s statements for a new user work', () =>
-    assert.equal(sql(database, `INSERT INTO user_revisions
-      (user_id, revision) VALUES ('new user', 1) RETURNING revision;
-      INSERT OR REPLACE INTO records VALUES
-      ('new user', 'a', x'00', 1, '') RETURNING revision;`), '1\n1'));
-  await test('data-sync\'s ListChanges statement works', () =>
-    assert.equal(sql(database, `SELECT id, revision FROM records
-      WHERE user_id = '${userId}' AND revision > ${RECORDS} ORDER BY revision
-      ASC LIMIT 1000`), `added|${RECORDS + 2}\nid0|${RECORDS + 3}`));
-  await test('data-sync\'s lock statements work', () =>
-    assert.equal(sql(database, `
-      SELECT 1 FROM locks WHERE user_id = '${userId}' AND lock_name =
-        '${FIRST_LOCK}' AND instance_id != '${RIVAL}' AND expires_at >
-        ${now()} LIMIT 1;
-      INSERT OR REPLACE INTO locks (user_id, lock_name, instance_id,
-        expires_at, exclusive) VALUES ('${userId}', 'theirs', '${RIVAL}',
-        ${now() + 100}, 0);
-      DELETE FROM locks WHERE expires_at <= ${now()};
-      DELETE FROM locks WHERE user_id = '${userId}' AND lock_name =
-        '${FIRST_LOCK}' AND instance_id = '${HOLDER}';`), '1'));
+  if (!POSTGRES) {
+    await test('the journal is a write-ahead log', async () =>
+      assert.equal(await store.sql('PRAGMA journal_mode'), 'wal'));
+  }
+  await test('the database is sound', async () =>
+    assert.equal(await store.faults(), ''));
+  await test('revisions are numbers, data are bytes', async () =>
+    assert.equal(await store.sql(TYPES),
+      POSTGRES ? 'bigint|bytea|text' : 'integer|blob|text'));
+  await test('data-sync\'s SetRecord statements work', async () =>
+    assert.deepEqual(
+      await dataSync.setRecord(userId, 'id0', Buffer.from('back'),
+        RECORDS + 3),
+      [[RECORDS + 1], [RECORDS + 2], [RECORDS + 3], [RECORDS + 3]]
+        .map((row) => row.map(String))));
+  await test('data-sync\'s statements for a new user work', async () =>
+    assert.deepEqual(
+      await dataSync.firstRecord('new user', 'a', Buffer.from('x')),
+      [['1'], ['1']]));
+  await test('data-sync\'s ListChanges statement works', async () =>
+    assert.deepEqual(await dataSync.listChanges(userId, RECORDS),
+      [['added', `${RECORDS + 2}`], ['id0', `${RECORDS + 3}`]]));
+  await test('data-sync\'s lock statements work', async () => {
+    assert.deepEqual(
+      await dataSync.heldByOther(userId, FIRST_LOCK, RIVAL), [['1']]);
+    await dataSync.acquire(userId, 'theirs', RIVAL);
+    await dataSync.sweep();
+    await dataSync.release(userId, FIRST_LOCK, HOLDER);
+    assert.deepEqual(
+      await dataSync.heldByOther(userId, FIRST_LOCK, RIVAL), []);
+  });
 }
 
 async function againCases(server, keys) {
@@ -208,19 +195,21 @@ async function refusal(options) {
 async function refusedDatabases(server) {
   await test('a dirty database is refused', async () => {
     const dir = temporaryDirectory();
-    oldDatabase(path.join(dir, 'db.sqlite'), [new Key()], { dirty: 1 });
+    await oldDatabase(storeOf(dir), [new Key()], { dirty: true });
     assert.match(await refusal({ dir }), /dirty/i);
   });
   await test('a database of a later migration is refused', async () => {
     const dir = temporaryDirectory();
-    const file = path.join(dir, 'db.sqlite');
-    oldDatabase(file, [new Key()]);
-    sql(file, 'UPDATE schema_migrations SET version = 999');
+    await oldDatabase(storeOf(dir), [new Key()], { version: 999 });
     assert.match(await refusal({ dir }), /999/);
   });
+  if (!POSTGRES) await refusedFiles(server);
+}
+
+async function refusedFiles(server) {
   await test('a file that is no database is refused', async () => {
     const dir = temporaryDirectory();
-    writeFileSync(path.join(dir, 'db.sqlite'), 'no database '.repeat(1000));
+    writeFileSync(storeOf(dir).file, 'no database '.repeat(1000));
     assert.match(await refusal({ dir }), /not a database|db\.sqlite/);
   });
   await test('a second process on the same directory is refused', async () => {
@@ -265,25 +254,33 @@ async function refusedConfigurations() {
 async function freshCases() {
   const dir = path.join(temporaryDirectory(), 'made', 'anew');
   const server = new Server({ dir });
-  await test('a directory that does not exist is made', async () => {
-    await server.start();
-    assert.ok(existsSync(server.database));
-    assert.equal(statSync(dir).mode & 0o077, 0, 'others may read it');
-  });
+  await server.start();
+  if (!POSTGRES) {
+    await test('a directory that does not exist is made', () => {
+      assert.ok(existsSync(server.store.file));
+      assert.equal(statSync(dir).mode & 0o077, 0, 'others may read it');
+    });
+  }
   await test('a new database has data-sync\'s tables at version 2',
     async () => {
       await server.stop();
-      assert.equal(sql(server.database,
+      assert.equal(await server.store.sql(
         'SELECT version, dirty FROM schema_migrations'), '2|0');
-      for (const name of DATA_SYNC_TABLES) sql(server.database,
-        `SELECT count(*) FROM ${name}`);
+      for (const name of TABLES) {
+        await server.store.sql(`SELECT count(*) FROM ${name}`);
+      }
     });
+  if (!POSTGRES) await forbiddenCases();
+}
+
+async function forbiddenCases() {
   const locked = path.join(temporaryDirectory(), 'locked');
+  const name = 'a directory that may not be written is refused';
   if (process.getuid() === 0) {
-    skip('a directory that may not be written is refused', 'run as root');
+    skip(name, 'run as root');
     return;
   }
-  await test('a directory that may not be written is refused', async () => {
+  await test(name, async () => {
     mkdirSync(locked);
     chmodSync(locked, 0o500);
     assert.match(await refusal({ dir: locked }), /locked/);
@@ -313,7 +310,7 @@ async function dataSyncCase(dir, keys) {
 await suite(async () => {
   const keys = Array.from({ length: USERS }, () => new Key());
   const server = new Server();
-  oldDatabase(server.database, keys);
+  await oldDatabase(server.store, keys);
   await server.start();
   await servedCases(server, keys);
   await server.stop();

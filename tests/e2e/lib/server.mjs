@@ -11,6 +11,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { storeOf } from './store.mjs';
 import { onFailure, within } from './tap.mjs';
 
 const ROOT = path.resolve(
@@ -72,10 +73,14 @@ function command(binary) {
 }
 
 export class Server {
-  constructor({ env = {}, dir, port, binary = binaryPath() } = {}) {
+  /** Servers of one `dir`, or one `store`, share their records. */
+  constructor({
+    env = {}, dir, store, port, binary = binaryPath(),
+  } = {}) {
     this.extra = env;
     this.binary = binary;
     this.dir = dir ?? temporaryDirectory();
+    this.store = store ?? storeOf(this.dir);
     this.port = port;
     this.stderr = '';
   }
@@ -92,10 +97,6 @@ export class Server {
     return this.child.pid;
   }
 
-  get database() {
-    return path.join(this.dir, 'db.sqlite');
-  }
-
   tail() {
     return this.stderr.slice(-STDERR_TAIL);
   }
@@ -109,6 +110,7 @@ export class Server {
 
   /** Starts the process without waiting for it to serve. */
   async launch() {
+    const store = await this.store.env();
     const [port, webPort] = await freePorts(2);
     this.port ??= port;
     this.webPort ??= webPort;
@@ -122,7 +124,7 @@ export class Server {
           'LSAN_OPTIONS', 'LLVM_PROFILE_FILE']),
         GRPC_LISTEN_ADDRESS: this.address,
         GRPC_WEB_LISTEN_ADDRESS: this.webAddress,
-        SQLITE_DIR_PATH: this.dir,
+        ...store,
         ...this.extra,
       },
       stdio: ['ignore', 'ignore', 'pipe'],

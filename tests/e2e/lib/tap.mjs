@@ -12,6 +12,7 @@ let count = 0;
 let failed = 0;
 const finishers = [];
 const witnesses = [];
+const needed = [];
 
 /** Amounts shrink with E2E_SCALE; assertions never do. */
 export function scaled(amount, least = 1) {
@@ -34,6 +35,11 @@ export function atEnd(fn) {
 /** Asked after each failing case; returns text that explains it. */
 export function onFailure(fn) {
   witnesses.push(fn);
+}
+
+/** Asked before the suite; a reason it returns has the suite skipped. */
+export function needs(fn) {
+  needed.push(fn);
 }
 
 function report(good, name, suffix = '') {
@@ -128,7 +134,10 @@ export async function suite(body, { seconds = SUITE_SECONDS } = {}) {
     seconds * 1000);
   watchdog.unref();
   try {
-    await body();
+    const reasons = await Promise.all(needed.map((fn) => fn()));
+    const reason = reasons.find(Boolean);
+    if (reason) skip('the suite', reason);
+    else await body();
   } catch (error) {
     fail('the suite itself runs to its end', error);
   }
