@@ -37,6 +37,10 @@ void unit_register(struct unit_test *t);
  * an argument; NULL without one. */
 const char *unit_argument(void);
 
+/* Modules whose tests are left out when the argument is another than their
+ * name; NULL-terminated. Defined by a program that has such. */
+extern const char *const unit_modules_by_argument[] __attribute__((weak));
+
 /* This test cannot be run here: tests/run.py counts it as skipped. To be
  * followed by a return. */
 void unit_skip(const char *why);

@@ -4,7 +4,12 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "store/database.h"
+
 #define DEADLINE_S 20 /* of one operation, on a machine that is busy */
+
+/* What only one back-end can be asked. */
+const char *const unit_modules_by_argument[] = {"sqlite", "postgres", NULL};
 
 const struct user_id alice = {{2, 1}}, bob = {{3, 2}};
 
@@ -25,22 +30,48 @@ static void on_lost(void *ctx)
 	((struct suite_port *)ctx)->n_lost++;
 }
 
-static void configure(struct suite *s)
+bool suite_on_postgres(void)
 {
 	const char *backend = unit_argument();
+	bool postgres = backend && !strcmp(backend, "postgres");
 
+	ck_assert_msg(!backend || postgres || !strcmp(backend, "sqlite"),
+		"no back-end is called %s", backend);
+	return postgres;
+}
+
+int64_t suite_tick_ns(void)
+{
+	return suite_on_postgres() ? DATABASE_TICK_NS : 1;
+}
+
+/* The store's clock is the database's: it follows ours. */
+static void follow_clock(struct suite *s)
+{
+	int64_t now_ns = clock_wall_ns(&s->clock.clock);
+
+	if (suite_on_postgres() && s->clock_told_ns != now_ns)
+		database_set_clock(now_ns);
+	s->clock_told_ns = now_ns;
+}
+
+static void configure(struct suite *s)
+{
 	memset(&s->config, 0, sizeof(s->config));
 	s->config.shards = 2;
-	ck_assert_msg(!backend || !strcmp(backend, "sqlite"),
-		"no back-end is called %s", backend);
-	(void)snprintf(s->config.sqlite_dir, sizeof(s->config.sqlite_dir),
-		"%s/db", s->dir);
+	if (suite_on_postgres())
+		database_make(
+			s->config.database_url, sizeof(s->config.database_url));
+	else
+		(void)snprintf(s->config.sqlite_dir,
+			sizeof(s->config.sqlite_dir), "%s/db", s->dir);
 }
 
 void suite_open(struct suite *s, int n_ports)
 {
 	struct errmsg why = {""};
 
+	follow_clock(s);
 	ck_assert_msg(
 		store_open(&s->config, &s->clock.clock, &s->store, &why) == 0,
 		"%s", why.text);
@@ -80,6 +111,13 @@ void suite_close(struct suite *s)
 void suite_end(struct suite *s)
 {
 	suite_close(s);
+	suite_remove(s);
+}
+
+void suite_remove(struct suite *s)
+{
+	if (suite_on_postgres())
+		database_drop();
 	unit_remove_dir(s->dir);
 }
 
@@ -95,6 +133,7 @@ void op_submit(struct suite *s, int port, struct op *o)
 {
 	o->op.done = on_done;
 	o->done = false;
+	follow_clock(s);
 	store_submit(s->ports[port].port, &o->op);
 	ck_assert_msg(!o->done, "done ran inside submit");
 }

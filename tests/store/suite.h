@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* suite — what the tests of the store share. The back-end is named on the
- * command line; all but test_sqlite.c hold for every one. */
+ * command line; all but test_sqlite.c and test_postgres.c hold for every
+ * one. */
 #pragma once
 
 #include "base/mem.h"
@@ -29,11 +30,13 @@ struct suite_port {
 	int n_lost;
 };
 
-/* An open store in a directory of its own, with a clock that stands still. */
+/* An open store in a directory or a database of its own, with a clock that
+ * stands still. */
 struct suite {
 	char dir[64];
 	struct config config;
 	struct fake_clock clock;
+	int64_t clock_told_ns; /* wall time that the database was told */
 	struct store *store;
 	struct suite_port ports[SUITE_PORTS_MAX];
 	int n_ports;
@@ -45,10 +48,16 @@ struct op {
 	bool done;
 };
 
+bool suite_on_postgres(void);
+
+/* Times that lie closer together are one to the store. */
+int64_t suite_tick_ns(void);
+
 /* Life: begin opens a fresh store with `n_ports` ports, end closes it and
  * removes it, close and open in between keep what is stored. */
 void suite_begin(struct suite *s, int n_ports);
 void suite_end(struct suite *s);
+void suite_remove(struct suite *s); /* what is closed */
 void suite_close(struct suite *s);
 void suite_open(struct suite *s, int n_ports);
 
