@@ -15,6 +15,7 @@ struct store_backend {
 	void (*nudge)(struct store_port *port, const struct user_id *user);
 	void (*sweep_locks)(struct store *store);
 	bool (*usable)(const struct store *store);
+	void (*wait_usable)(struct store *store, int wait_ms); /* or NULL */
 	void (*close)(struct store *store);
 };
 

@@ -92,3 +92,9 @@ bool store_usable(const struct store *store)
 {
 	return store->backend->usable(store);
 }
+
+void store_wait_usable(struct store *store, int wait_ms)
+{
+	if (store->backend->wait_usable)
+		store->backend->wait_usable(store, wait_ms);
+}

@@ -184,3 +184,7 @@ void store_sweep_locks(struct store *store);
 
 /* Any thread: whether operations can be expected to succeed now. */
 bool store_usable(const struct store *store);
+
+/* Waits until they can, at most `wait_ms`: for the start, when the loops of all
+ * ports run on their threads and nobody has been promised anything yet. */
+void store_wait_usable(struct store *store, int wait_ms);

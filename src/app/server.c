@@ -20,6 +20,9 @@
 #include "net/listener.h"
 #include "store/store.h"
 
+/* Who connects as soon as we listen should find a store that answers. */
+#define STORE_WAIT_MS 5000
+
 /* One listening port. */
 struct door {
 	struct server *server;	   /* ref */
@@ -278,6 +281,17 @@ static int open_doors(struct server *s, struct errmsg *reterr)
 	return r;
 }
 
+/* A database that is slow to come back is no reason not to start: until it is
+ * there health says so. */
+static void wait_for_store(struct server *s)
+{
+	size_t i;
+
+	store_wait_usable(s->store, STORE_WAIT_MS);
+	for (i = 0; i < s->n_shards; i++)
+		shard_look_at_health(s->shards[i]);
+}
+
 /* Clients' tests wait for this line, whatever the log level. */
 static void say_listening(const struct server *s)
 {
@@ -310,6 +324,8 @@ static int start(struct server *s, struct errmsg *reterr)
 		r = start_shards(s, reterr);
 	if (r == 0)
 		r = start_watchers(s, reterr);
+	if (r == 0)
+		wait_for_store(s);
 	if (r == 0)
 		r = open_doors(s, reterr);
 	if (r < 0)

@@ -28,6 +28,7 @@ struct shard {
 	struct loop *loop;   /* own */
 	struct store *store; /* ref */
 	struct timer health_timer;
+	struct message health_message;
 	struct syncer *syncer;	       /* own */
 	struct health *health;	       /* own */
 	struct reflection *reflection; /* own */
@@ -170,6 +171,16 @@ static void on_health(struct timer *t)
 	if (timer_set(t, s->loop, loop_now_ns(s->loop) + HEALTH_NS) < 0)
 		log_error(
 			NULL, "health.not_watched", F_U64("shard", s->number));
+}
+
+static void deliver_health(struct message *msg)
+{
+	look_at_health(CONTAINER_OF(msg, struct shard, health_message));
+}
+
+void shard_look_at_health(struct shard *s)
+{
+	mailbox_post(loop_mailbox(s->loop), &s->health_message);
 }
 
 /* ---- drain ---- */
@@ -354,6 +365,7 @@ int shard_start(unsigned number, const struct shard_shared *shared,
 	s->store = shared->store;
 	s->on_drained = on_drained;
 	s->ctx = ctx;
+	s->health_message.deliver = deliver_health;
 	s->drain_message.deliver = deliver_drain;
 	r = loop_new(&clock_system, &s->loop);
 	if (r < 0)

@@ -64,5 +64,9 @@ void shard_set_crl(struct shard *s, struct crl *crl);
  * reference of its own. */
 void shard_set_tls(struct shard *s, struct tls_context *tls);
 
+/* Any thread, once: looks now whether the store can be used, for health. What
+ * is handed over afterwards finds it looked at. */
+void shard_look_at_health(struct shard *s);
+
 /* Ends listeners, tells peers to go, lets calls finish. */
 void shard_drain(struct shard *s);

@@ -136,7 +136,8 @@ static bool is_over(const struct pg_port *p, const struct store_op *op,
 	bool read =
 		op->kind == STORE_LIST_CHANGES || op->kind == STORE_GET_LOCK;
 
-	if ((op->deadline_ns != 0 && now_ns(p) >= op->deadline_ns) ||
+	if ((op->deadline_ns != 0 &&
+		    clock_mono_ns(p->shared->clock) >= op->deadline_ns) ||
 		(read && atomic_load(&op->abandoned))) {
 		*ret_outcome = STORE_EXPIRED;
 		return true;
@@ -480,10 +481,26 @@ static void on_gather(struct timer *t)
 	dispatch(&p->dispatch);
 }
 
+/* Whether some slot can be expected to answer. */
+static void set_sound(struct pg_port *p, bool sound)
+{
+	if (sound == p->sound)
+		return;
+	p->sound = sound;
+	pthread_mutex_lock(&p->shared->sound_lock);
+	if (sound)
+		atomic_fetch_add(&p->shared->n_sound, 1);
+	else
+		atomic_fetch_sub(&p->shared->n_sound, 1);
+	pthread_cond_broadcast(&p->shared->sound_changed);
+	pthread_mutex_unlock(&p->shared->sound_lock);
+}
+
 static void on_idle(struct pg_slot *s)
 {
 	struct pg_port *p = s->ctx;
 
+	set_sound(p, true);
 	loop_defer(loop_of(p), &p->dispatch);
 }
 
@@ -546,17 +563,6 @@ void pg_port_sweep(struct store_port *first)
 }
 
 /* ---- time ---- */
-
-static void set_sound(struct pg_port *p, bool sound)
-{
-	if (sound == p->sound)
-		return;
-	p->sound = sound;
-	if (sound)
-		atomic_fetch_add(&p->shared->n_sound, 1);
-	else
-		atomic_fetch_sub(&p->shared->n_sound, 1);
-}
 
 static void look_after_slots(struct pg_port *p)
 {

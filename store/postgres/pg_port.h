@@ -17,12 +17,15 @@
 
 /* What the ports of a store share. */
 struct pg_shared {
+	const struct clock *clock; /* ref */
 	struct ports ports;
 	struct pg_target target;
 	struct pg_target direct; /* for LISTEN */
 	char instance[24];	 /* how this process's tokens begin */
 	enum database_pooler pooler;
 	size_t slots_per_port;
+	pthread_mutex_t sound_lock; /* for who waits for soundness */
+	pthread_cond_t sound_changed;
 	atomic_size_t n_attached;
 	atomic_size_t n_sound; /* of those that can be expected to answer */
 	struct pg_listen listen;

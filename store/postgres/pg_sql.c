@@ -139,12 +139,13 @@ RECEIPT_OR_FAIL},
 ")"
 " SELECT (SELECT results FROM receipt), " RECEIPT_OR_FAIL},
 
-/* Rows until those before one fill the page: the row that does not fit is
- * there, so that the page is known to be truncated. */
+/* Two rows, which are given or known to be there, and those that follow until
+ * all but the last two fill the page: the row that does not fit is among them,
+ * so that the page is known to be truncated. */
 [PG_SQL_LIST] = {"list",
 "SELECT id, data, revision, schema_version FROM ("
 " SELECT *, sum(octet_length(data)) OVER (ORDER BY revision"
-"  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ("
+"  ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) AS before FROM ("
 "  SELECT id, data, revision, schema_version FROM records"
 "  WHERE user_id = $1::text AND revision > $2::bigint"
 "  ORDER BY revision LIMIT $3::bigint) AS first) AS page"

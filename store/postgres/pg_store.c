@@ -46,6 +46,21 @@ static bool usable(const struct store *store)
 	return n > 0 && atomic_load(&s->shared.n_sound) == n;
 }
 
+static void wait_usable(struct store *store, int wait_ms)
+{
+	struct pg_shared *shared = &pg_store_of(store)->shared;
+	int64_t until_ns = clock_wall_ns(&clock_system) + wait_ms * NS_PER_MS;
+	const struct timespec until = {
+		.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+	int r = 0;
+
+	pthread_mutex_lock(&shared->sound_lock);
+	while (r == 0 && !usable(store))
+		r = pthread_cond_timedwait(
+			&shared->sound_changed, &shared->sound_lock, &until);
+	pthread_mutex_unlock(&shared->sound_lock);
+}
+
 /* What is not done yet gets its answer: from the database, or, if that does not
  * come in time, that it is unavailable. Nobody else turns these loops now. */
 static void finish(struct store_port *port)
@@ -70,6 +85,8 @@ static void close_store(struct store *store)
 		pg_port_detach(&port->port);
 	}
 	ports_release(&s->shared.ports);
+	pthread_cond_destroy(&s->shared.sound_changed);
+	pthread_mutex_destroy(&s->shared.sound_lock);
 	pg_target_release(&s->shared.target);
 	pg_target_release(&s->shared.direct);
 	mem_free(s);
@@ -83,6 +100,7 @@ static const struct store_backend pg_backend = {
 	.nudge = pg_port_nudge,
 	.sweep_locks = sweep_locks,
 	.usable = usable,
+	.wait_usable = wait_usable,
 	.close = close_store,
 };
 
@@ -127,7 +145,7 @@ static int set_up(struct pg_shared *shared, const struct config *config,
 	return r == 0 ? pg_schema_open(&shared->direct, reterr) : r;
 }
 
-int pg_store_open(const struct config *config, const struct clock *clock UNUSED,
+int pg_store_open(const struct config *config, const struct clock *clock,
 	struct store **ret_store, struct errmsg *reterr)
 {
 	struct pg_store *s = mem_zalloc(sizeof(*s));
@@ -136,7 +154,10 @@ int pg_store_open(const struct config *config, const struct clock *clock UNUSED,
 	if (!s)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
 	s->store.backend = &pg_backend;
+	s->shared.clock = clock;
 	ports_init(&s->shared.ports);
+	pthread_mutex_init(&s->shared.sound_lock, NULL);
+	pthread_cond_init(&s->shared.sound_changed, NULL);
 	r = set_up(&s->shared, config, reterr);
 	if (r < 0) {
 		close_store(&s->store);
