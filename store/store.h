@@ -147,6 +147,11 @@ struct store_notice {
 struct store_listener {
 	void (*on_notice)(void *ctx, const struct store_notice *notice);
 	void (*on_lost)(void *ctx); /* notices may be missing, of any user */
+	/* Calls `each` for every user whose notices somebody waits for: a store
+	 * that is not told of other servers' writes looks after those. NULL:
+	 * nobody waits. */
+	void (*users)(void *ctx,
+		void (*each)(void *arg, const struct user_id *user), void *arg);
 	void *ctx;
 };
 

@@ -162,3 +162,23 @@ bool hub_take(struct subscriber *s, struct slice *ret_client_id)
 				      : slice_of(NULL, 0);
 	return true;
 }
+
+struct each_user {
+	void (*each)(void *arg, const struct user_id *user);
+	void *arg;
+};
+
+static void call_each(struct map_entry *entry, void *ctx)
+{
+	const struct each_user *e = ctx;
+
+	e->each(e->arg, &CONTAINER_OF(entry, struct hub_user, entry)->id);
+}
+
+void hub_each_user(struct hub *h,
+	void (*each)(void *arg, const struct user_id *user), void *arg)
+{
+	struct each_user e = {each, arg};
+
+	map_each(&h->users, call_each, &e);
+}

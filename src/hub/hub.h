@@ -52,6 +52,10 @@ void hub_unsubscribe(struct hub *h, struct subscriber *s);
 void hub_publish(struct hub *h, const struct user_id *user,
 	const struct slice *client_id);
 
+/* Calls `each` for every user who has subscribers; it changes nothing here. */
+void hub_each_user(struct hub *h,
+	void (*each)(void *arg, const struct user_id *user), void *arg);
+
 /* Tells every subscriber of every user to look: notices may be missing. */
 void hub_nudge_all(struct hub *h);
 

@@ -188,6 +188,14 @@ static void on_lost(void *ctx)
 	hub_nudge_all(s->hub);
 }
 
+static void each_user(void *ctx,
+	void (*each)(void *arg, const struct user_id *user), void *arg)
+{
+	struct syncer *s = ctx;
+
+	hub_each_user(s->hub, each, arg);
+}
+
 /* ---- life ---- */
 
 static int attach(struct syncer *s, struct store *store)
@@ -195,6 +203,7 @@ static int attach(struct syncer *s, struct store *store)
 	const struct store_listener listener = {
 		.on_notice = on_notice,
 		.on_lost = on_lost,
+		.users = each_user,
 		.ctx = s,
 	};
 

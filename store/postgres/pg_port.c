@@ -35,6 +35,9 @@ struct pg_port {
 	bool sound;
 
 	/* Chores. */
+	struct store_listener listener; /* behind ours, which sees notices */
+	struct pg_poll poll;
+	int64_t polled_ns;
 	struct message sweep_message;
 	atomic_bool sweep_posted;
 	bool sweep;
@@ -391,7 +394,8 @@ static bool fill(struct pg_port *p, struct pg_slot *s)
 
 static bool has_chores(const struct pg_port *p)
 {
-	return p->sweep || p->n_nudges > 0 || p->nudge_all;
+	return p->sweep || p->n_nudges > 0 || p->nudge_all ||
+	       p->poll.next < p->poll.n_users;
 }
 
 static void send_notify(struct pg_port *p, struct pg_slot *s, const char *whom)
@@ -428,16 +432,21 @@ static void send_chores(struct pg_port *p, struct pg_slot *s)
 		pg_conn_run(&s->conn, PG_SQL_SWEEP_RECEIPTS, NULL);
 	}
 	p->sweep = false;
+	if (pg_poll_next(&p->poll, &p->params))
+		pg_conn_run(&s->conn, PG_SQL_POLL, &p->params);
 	pg_conn_sync(&s->conn);
 }
 
-static void on_chore(struct pg_slot *s UNUSED, const PGresult *result)
+static void on_chore(struct pg_slot *s, const PGresult *result)
 {
+	struct pg_port *p = s->ctx;
 	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
 		log_warn(NULL, "store.chore_failed",
 			F_STR("reason", text ? text : ""));
+	else if (PQnfields(result) == 2) /* the poll's alone */
+		pg_poll_take(&p->poll, result);
 }
 
 /* ---- dispatch ---- */
@@ -576,6 +585,16 @@ static void look_after_slots(struct pg_port *p)
 	set_sound(p, sound);
 }
 
+static void poll_if_due(struct pg_port *p)
+{
+	if (pg_listen_works(&p->shared->listen) ||
+		now_ns(p) - p->polled_ns < PG_POLL_MS * NS_PER_MS)
+		return;
+	p->polled_ns = now_ns(p);
+	pg_poll_begin(&p->poll);
+	loop_defer(loop_of(p), &p->dispatch);
+}
+
 static void on_tick(struct timer *t)
 {
 	struct pg_port *p = CONTAINER_OF(t, struct pg_port, tick);
@@ -584,6 +603,7 @@ static void on_tick(struct timer *t)
 	end_overdue(p, &p->records);
 	end_overdue(p, &p->locks);
 	end_overdue(p, &p->reads);
+	poll_if_due(p);
 	if (timer_set(t, loop_of(p), now_ns(p) + TICK_MS * NS_PER_MS) < 0)
 		log_error(NULL, "database.timer_failed");
 }
@@ -622,6 +642,23 @@ static void start_port(struct pg_port *p, size_t port_number)
 	on_tick(&p->tick);
 }
 
+/* What is heard of otherwise need not be found again. */
+static void on_notice(void *ctx, const struct store_notice *notice)
+{
+	struct pg_port *p = ctx;
+
+	if (!pg_listen_works(&p->shared->listen))
+		pg_poll_note(&p->poll, notice);
+	p->listener.on_notice(p->listener.ctx, notice);
+}
+
+static void on_lost(void *ctx)
+{
+	struct pg_port *p = ctx;
+
+	p->listener.on_lost(p->listener.ctx);
+}
+
 int pg_port_attach(struct pg_shared *shared, struct store *store,
 	struct loop *loop, const struct store_listener *listener,
 	struct store_port **ret_port)
@@ -643,6 +680,9 @@ int pg_port_attach(struct pg_shared *shared, struct store *store,
 	p = port_of(port);
 	p->shared = shared;
 	p->is_first = number == 0;
+	p->listener = *listener;
+	port->listener = (struct store_listener){on_notice, on_lost, NULL, p};
+	pg_poll_init(&p->poll, &p->listener);
 	p->slots = slots;
 	p->n_slots = n;
 	queue_init(&p->records);
@@ -675,6 +715,7 @@ void pg_port_detach(struct store_port *port)
 	timer_clear(&p->gather);
 	deferred_cancel(&p->dispatch);
 	pg_params_release(&p->params);
+	pg_poll_release(&p->poll);
 	mem_free(p->slots);
 	p->slots = NULL;
 	p->n_slots = 0;

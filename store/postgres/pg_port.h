@@ -13,6 +13,7 @@
 
 #include "store/ports.h"
 #include "store/postgres/pg_listen.h"
+#include "store/postgres/pg_poll.h"
 #include "store/postgres/pg_slot.h"
 
 /* What the ports of a store share. */

@@ -78,7 +78,8 @@ void suite_open(struct suite *s, int n_ports)
 	s->n_ports = n_ports;
 	for (int i = 0; i < n_ports; i++) {
 		struct suite_port *p = &s->ports[i];
-		const struct store_listener listener = {on_notice, on_lost, p};
+		const struct store_listener listener = {
+			.on_notice = on_notice, .on_lost = on_lost, .ctx = p};
 
 		memset(p, 0, sizeof(*p));
 		ck_assert_int_eq(loop_new(&clock_system, &p->loop), 0);
