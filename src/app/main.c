@@ -9,59 +9,90 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "store/store.h"
 
 static const char usage[] =
-	"Usage: tallyd [--help | --version]\n"
+	"Usage: tallyd [serve | migrate | --help | --version]\n"
 	"Keeps users' records the same on all of their devices, over gRPC.\n"
+	"  serve    the default\n"
+	"  migrate  bring the database up to date, and end\n"
 	"Configured by its environment; see tallyd(8).\n";
 
-static int fail(const struct errmsg *why)
+static int migrate(const struct config *config, struct errmsg *reterr)
 {
-	log_error(NULL, "start.failed", F_STR("reason", why->text));
-	log_stop();
-	return EXIT_FAILURE;
+	struct store *store = NULL;
+	int r = store_open(config, &clock_system, &store, reterr);
+
+	store_close(&store);
+	if (r == 0)
+		log_info(NULL, "database.up_to_date");
+	return r;
 }
 
-static int serve(struct config *config)
-{
-	struct errmsg why = {.text = ""};
+static const struct command {
+	const char *name;
+	int (*run)(const struct config *config, struct errmsg *reterr);
+} commands[] = {
+	{"serve", server_run},
+	{"migrate", migrate},
+};
 
-	if (config_load(getenv, config, &why) < 0)
-		return fail(&why);
+static int run(const struct command *command, struct config *config,
+	struct errmsg *reterr)
+{
+	int r = config_load(getenv, config, reterr);
+
+	if (r < 0)
+		return r;
 	log_set_level(config->log_level);
 	(void)umask(077); /* the database is nobody else's to read */
 	/* A peer that has gone is an error of one write, not our end. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (log_start() < 0) {
-		(void)errmsg_set(&why, ERR_SYS, "cannot start a thread");
-		return fail(&why);
-	}
-	if (server_run(config, &why) < 0)
-		return fail(&why);
+	if (log_start() < 0)
+		return errmsg_set(reterr, ERR_SYS, "cannot start a thread");
+	return command->run(config, reterr);
+}
+
+static int start(const struct command *command)
+{
+	struct config *config = mem_zalloc(sizeof(*config));
+	struct errmsg why = {.text = ""};
+	int r;
+
+	if (!config)
+		return EXIT_FAILURE;
+	r = run(command, config, &why);
+	if (r < 0)
+		log_error(NULL, "start.failed", F_STR("reason", why.text));
 	log_stop();
-	return EXIT_SUCCESS;
+	mem_wipe(config, sizeof(*config)); /* it may hold a database URL */
+	mem_free(config);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static const struct command *find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(commands); i++) {
+		if (!strcmp(name, commands[i].name))
+			return &commands[i];
+	}
+	return NULL;
 }
 
 int main(int argc, char **argv)
 {
-	struct config *config;
-	int status;
+	const char *word = argc > 1 ? argv[1] : "serve";
+	const struct command *command = argc > 2 ? NULL : find(word);
+	bool asked = argc == 2 && !strcmp(word, "--help");
 
-	if (argc == 2 && !strcmp(argv[1], "--version")) {
+	if (argc == 2 && !strcmp(word, "--version")) {
 		(void)puts("tallyd " TALLYD_VERSION);
 		return EXIT_SUCCESS;
 	}
-	if (argc > 1) {
-		bool asked = argc == 2 && !strcmp(argv[1], "--help");
-
-		(void)fputs(usage, asked ? stdout : stderr);
-		return asked ? EXIT_SUCCESS : EXIT_FAILURE;
-	}
-	config = mem_zalloc(sizeof(*config));
-	if (!config)
-		return EXIT_FAILURE;
-	status = serve(config);
-	mem_wipe(config, sizeof(*config)); /* it may hold a database URL */
-	mem_free(config);
-	return status;
+	if (command)
+		return start(command);
+	(void)fputs(usage, asked ? stdout : stderr);
+	return asked ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -638,7 +638,7 @@ static void start_port(struct pg_port *p, size_t port_number)
 		start_slot(p, i, port_number);
 	if (p->is_first)
 		pg_listen_start(
-			&p->shared->listen, loop_of(p), &p->shared->direct);
+			&p->shared->listen, loop_of(p), p->shared->session);
 	on_tick(&p->tick);
 }
 

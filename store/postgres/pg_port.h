@@ -21,8 +21,9 @@ struct pg_shared {
 	const struct clock *clock; /* ref */
 	struct ports ports;
 	struct pg_target target;
-	struct pg_target direct; /* for LISTEN */
-	char instance[24];	 /* how this process's tokens begin */
+	struct pg_target direct;
+	const struct pg_target *session; /* ref; of the two, for LISTEN */
+	char instance[24];		 /* how this process's tokens begin */
 	enum database_pooler pooler;
 	size_t slots_per_port;
 	pthread_mutex_t sound_lock; /* for who waits for soundness */

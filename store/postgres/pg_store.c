@@ -133,16 +133,14 @@ static int set_up(struct pg_shared *shared, const struct config *config,
 	shared->listen.instance = shared->instance;
 	shared->listen.pooler = shared->pooler;
 	shared->listen.direct = direct;
+	shared->session = direct ? &shared->direct : &shared->target;
 	r = pg_target_init(
 		&shared->target, "DATABASE_URL", config->database_url, reterr);
-	if (r == 0)
-		r = pg_target_init(&shared->direct,
-			direct ? "DATABASE_DIRECT_URL" : "DATABASE_URL",
-			direct ? config->database_direct_url
-			       : config->database_url,
-			reterr);
+	if (r == 0 && direct)
+		r = pg_target_init(&shared->direct, "DATABASE_DIRECT_URL",
+			config->database_direct_url, reterr);
 	/* Migrations want a session of their own where there is one. */
-	return r == 0 ? pg_schema_open(&shared->direct, reterr) : r;
+	return r == 0 ? pg_schema_open(shared->session, reterr) : r;
 }
 
 int pg_store_open(const struct config *config, const struct clock *clock,

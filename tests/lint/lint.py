@@ -104,11 +104,19 @@ def check_format(files):
             yield line
 
 
+def library_flags():
+    """For headers that Debian keeps outside of the compiler's own path."""
+    return subprocess.run(['pkg-config', '--cflags', 'libpq'],
+                          capture_output=True, text=True,
+                          check=True).stdout.split()
+
+
 def compile_alone(name):
     result = subprocess.run(
         ['gcc', '-std=gnu17', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror',
          '-fsyntax-only', '-I.', '-Isrc', '-Itests', '-isystem',
-         'build/proto', '-isystem', 'build/tests/interop', '-x', 'c', '-include', name, '/dev/null'], cwd=ROOT,
+         'build/proto', '-isystem', 'build/tests/interop', *library_flags(),
+         '-x', 'c', '-include', name, '/dev/null'], cwd=ROOT,
         capture_output=True, text=True, check=False)
     return f'{name}: {result.stderr.strip()}' if result.returncode else None
 
