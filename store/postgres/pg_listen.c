@@ -52,11 +52,12 @@ static bool add_change(struct notice_batch *batch, const struct user_id *user,
 {
 	uint8_t bytes[BASE64_DECODED_MAX(
 		BASE64_ENCODED_LEN(STORE_CLIENT_ID_MAX))];
+	bool whole = slice_has_byte(change, ':');
 	struct slice number = cut(&change, ':'), client = slice_of(bytes, 0);
 	uint64_t revision;
 	size_t at;
 
-	if (!parse_revision(number, &revision))
+	if (!whole || !parse_revision(number, &revision))
 		return false;
 	if (slice_eq_str(change, "-")) {
 		notice_batch_add(batch, user, revision, NULL);

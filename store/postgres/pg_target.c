@@ -176,6 +176,11 @@ static int split_hosts(struct pg_target *t, const char *name,
 	if (!ports)
 		ports = value_of(defaults, "port");
 	t->n_hosts = addresses ? count(addresses) : count(hosts);
+	if ((hosts && count(hosts) != t->n_hosts) ||
+		(ports && count(ports) != 1 && count(ports) != t->n_hosts))
+		return errmsg_set(reterr, ERR_INVALID,
+			"%s: hosts, addresses and ports do not go together",
+			name);
 	if (t->n_hosts > PG_HOSTS_MAX)
 		return errmsg_set(reterr, ERR_INVALID,
 			"%s must name at most %d hosts", name, PG_HOSTS_MAX);
@@ -192,8 +197,7 @@ static int split_hosts(struct pg_target *t, const char *name,
 	}
 	if (!fits)
 		return errmsg_set(reterr, ERR_INVALID,
-			"%s: hosts, addresses and ports do not go together",
-			name);
+			"%s: a host, address or port is too long", name);
 	return 0;
 }
 

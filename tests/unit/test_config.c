@@ -88,9 +88,10 @@ static void check_defaults(void)
 }
 
 static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
-	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL", "CA_CERT",
-	"CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY", "LOG_LEVEL",
-	"SHARDS", "MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
+	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL",
+	"DATABASE_DIRECT_URL", "DATABASE_POOL_SIZE", "DATABASE_POOLER",
+	"CA_CERT", "CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY",
+	"LOG_LEVEL", "SHARDS", "MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
 	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
 	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
 	"MAX_CONNECTION_AGE", "TLS_CERT_FILE", "TLS_KEY_FILE",
@@ -133,6 +134,22 @@ TEST(config, texts_are_taken_as_they_are)
 	ck_assert_str_eq(config.database_url, "postgres://u:p@h/d");
 	ck_assert_int_eq(load("CRL_URL", "https://x/crl"), 0);
 	ck_assert_str_eq(config.crl_url, "https://x/crl");
+}
+
+TEST(config, the_database_may_have_a_pooler)
+{
+	ck_assert_int_eq(load("DATABASE_POOLER", ""), 0);
+	ck_assert_int_eq(config.database_pooler, POOLER_AUTO);
+	ck_assert_uint_eq(config.database_pool_size, 10);
+	ck_assert_int_eq(load("DATABASE_POOLER", "on"), 0);
+	ck_assert_int_eq(config.database_pooler, POOLER_ON);
+	ck_assert_int_eq(load("DATABASE_POOLER", "off"), 0);
+	ck_assert_int_eq(config.database_pooler, POOLER_OFF);
+	ck_assert_int_eq(load("DATABASE_POOLER", "yes"), ERR_INVALID);
+	ck_assert_int_eq(load("DATABASE_POOL_SIZE", "0"), ERR_INVALID);
+	/* There is no database to reach past it. */
+	ck_assert_int_eq(
+		load("DATABASE_DIRECT_URL", "postgres://h/d"), ERR_INVALID);
 }
 
 TEST(config, addresses_are_numeric_of_either_family)
