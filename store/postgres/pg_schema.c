@@ -133,8 +133,8 @@ static int ask_table(PGconn *pg, const char *table, const char *sql,
 static int read_versions(
 	PGconn *pg, struct versions *ret_versions, struct errmsg *reterr)
 {
-	char shared[64], dirty[64], own[64];
-	struct versions v;
+	char shared[64] = "", dirty[64] = "", own[64] = "";
+	struct versions v = {0};
 	int r;
 
 	r = ask_table(pg, "schema_migrations",
@@ -224,7 +224,7 @@ static int migrate(PGconn *pg, struct errmsg *reterr)
 
 static int check_server(PGconn *pg, struct errmsg *reterr)
 {
-	char answer[64];
+	char answer[64] = "";
 	int r;
 
 	if (PQserverVersion(pg) < 120000)
