@@ -118,14 +118,18 @@ static int check_version(const char *table, int64_t version, size_t n_steps,
 		(long long)version, table);
 }
 
-/* What `sql` gives, where `table` exists; else "". */
+/* What `sql` gives, where `table` exists; else "". That a table was missing a
+ * moment ago the server remembers until it locks some table, here pg_class:
+ * without it, who waited for another's migration would not see it. */
 static int ask_table(PGconn *pg, const char *table, const char *sql,
 	char out[64], struct errmsg *reterr)
 {
 	char look[96];
 	int r;
 
-	(void)snprintf(look, sizeof(look), "SELECT to_regclass('%s')", table);
+	(void)snprintf(look, sizeof(look),
+		"SELECT oid FROM pg_class WHERE oid = to_regclass('%s')",
+		table);
 	r = ask(pg, look, out, reterr);
 	return r == 0 && out[0] ? ask(pg, sql, out, reterr) : r;
 }
