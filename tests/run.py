@@ -30,13 +30,19 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
        'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
-       'attacks', 'connections']
+       'attacks', 'connections', 'history']
+# Suites that ask something of the store; run on PostgreSQL, too.
+E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
+             'paging', 'overlap', 'upgrade', 'signals', 'python_client',
+             'health', 'breez_sdk', 'history']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
+# On a second store the same amounts would show little more.
+POSTGRES_SCALE = '0.2'
 SANITIZERS = {
     'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=1:quarantine_size_mb=16',
     'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
@@ -121,8 +127,10 @@ def unit_suites(label, build, timeout_s):
     yield Suite(f'fuzz-seeds{label}',
                 [PYTHON, 'tests/fuzz/replay.py', build.directory], timeout_s,
                 SANITIZERS)
-    yield Suite(f'store-sqlite{label}', [f'{tests}/store/store-suite',
-                                         'sqlite'], timeout_s, SANITIZERS)
+    for backend in ('sqlite', 'postgres'):
+        yield Suite(f'store-{backend}{label}',
+                    [f'{tests}/store/store-suite', backend], timeout_s,
+                    SANITIZERS, on_postgres=backend == 'postgres')
 
 
 def e2e_suites(label, build, names, scale, timeout_s, thorough,
@@ -142,12 +150,23 @@ def e2e_suites(label, build, names, scale, timeout_s, thorough,
                     on_postgres)
 
 
+def postgres_suites(thorough):
+    """What the store's suites find on SQLite, on PostgreSQL."""
+    names, scale = E2E_STORE, POSTGRES_SCALE
+    if thorough:
+        # gRPC's test service stores nothing.
+        names, scale = [name for name in E2E if name != 'interop'], '1'
+    yield from e2e_suites('-pg', GCC, names, scale, 180, thorough,
+                          on_postgres=True)
+
+
 def plan(thorough):
     """Builds and suites, in the order in which they run."""
     yield GCC
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
     yield from unit_suites('', GCC, 120)
     yield from e2e_suites('', GCC, E2E, '1', 180, thorough)
+    yield from postgres_suites(thorough)
     yield CLANG
     yield from unit_suites('-clang', CLANG, 120)
     yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
