@@ -3,16 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import {
-  Client, STREAMS, User, decodeNotification, encode,
-} from './lib/client.mjs';
+import { Client, STREAMS, User } from './lib/client.mjs';
+import { Ear, Ears, greeted } from './lib/ears.mjs';
 import { Pool, Tally, below, workers } from './lib/load.mjs';
-import { FRAME, Wire, frame, requestHeaders, unframe } from './lib/raw.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
 import { atEnd, diag, scaled, suite, test, until } from './lib/tap.mjs';
 
-const LISTEN = '/sync.Syncer/ListenChanges';
 const WRITE_TIMEOUT = 2;
 const GREETING = 5; // bytes: one empty message
 const MIB = 1 << 20;
@@ -28,91 +25,6 @@ const COMMITS = scaled(10000, 1000);
 const WAVES = 10;
 const WRITERS = 32;
 const CYCLES = scaled(1000, 200);
-
-/**
- * One listener on a Wire. Keeps what it heard: how many messages, whose
- * changes, and when it last heard of one without a name.
- */
-class Ear {
-  constructor(name) {
-    this.name = name;
-    this.heard = [];
-    this.greeted = false;
-    this.names = new Set();
-    this.unnamedAt = -Infinity;
-    this.count = 0;
-    this.ended = undefined;
-    this.pending = Buffer.alloc(0);
-  }
-
-  take(payload) {
-    this.pending = Buffer.concat([this.pending, payload]);
-    for (const { bytes } of unframe(this.pending)) {
-      if (this.pending.length < 5 + bytes.length) break;
-      const whole = 5 + this.pending.readUInt32BE(1);
-      if (this.pending.length < whole) break;
-      this.pending = this.pending.subarray(whole);
-      this.message(bytes);
-    }
-  }
-
-  message(bytes) {
-    if (!this.greeted) {
-      this.greeted = bytes.length === 0;
-      return;
-    }
-    this.count += 1;
-    const { client_id: clientId } = decodeNotification(bytes);
-    if (this.keep) this.heard.push(clientId);
-    if (clientId === undefined) this.unnamedAt = performance.now();
-    else this.names.add(clientId);
-  }
-
-  /** A commit is heard by its name, or by any later one without a name. */
-  missed({ name, at }) {
-    return !this.names.has(name) && this.unnamedAt < at;
-  }
-}
-
-/** A connection whose streams are listeners. */
-class Ears {
-  constructor(port, options = {}) {
-    this.streams = new Map();
-    this.wire = new Wire(port, {
-      ...options, onFrame: (event) => this.onFrame(event),
-    });
-    this.wire.closed.then(() => {
-      for (const ear of this.streams.values()) ear.ended ??= 'closed';
-    });
-    this.headers = requestHeaders(LISTEN);
-    this.nextStream = 1;
-  }
-
-  onFrame({ type, stream, payload, ends }) {
-    const ear = this.streams.get(stream);
-    if (!ear) return;
-    if (type === FRAME.DATA) ear.take(payload);
-    if (ends) ear.ended = 'trailers';
-    if (type === FRAME.RST_STREAM) ear.ended ??= 'reset';
-  }
-
-  listen(key, ear) {
-    const user = new User(undefined, key, { quick: true });
-    const request = encode('ListenChanges', user.signed('ListenChanges', {}));
-    const stream = this.nextStream;
-    this.nextStream += 2;
-    ear.stream = stream;
-    ear.ears = this;
-    this.streams.set(stream, ear);
-    this.wire.request(stream, this.headers, frame(request));
-    return ear;
-  }
-}
-
-function greeted(ears, seconds = 20) {
-  return until(seconds, 'all greetings',
-    () => ears.every((ear) => ear.greeted || ear.ended));
-}
 
 async function basicCases(server) {
   const client = new Client(server.address);
