@@ -34,7 +34,9 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
 # Suites that ask something of the store; run on PostgreSQL, too.
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
-             'health', 'breez_sdk', 'history']
+             'health', 'history']
+# Suites of what only PostgreSQL has: instances, and a server to lose.
+E2E_POSTGRES = ['fleet']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
@@ -104,7 +106,8 @@ class Postgres:
 
     def env(self):
         self.start()
-        return {'TEST_DATABASE_URL': self.answer.get('url', '')}
+        return {'TEST_DATABASE_URL': self.answer.get('url', ''),
+                'TEST_DATABASE_TEMPORARY': '1'}
 
     def missing(self):
         """Why there is none; None when there is one."""
@@ -157,6 +160,8 @@ def postgres_suites(thorough):
         # gRPC's test service stores nothing.
         names, scale = [name for name in E2E if name != 'interop'], '1'
     yield from e2e_suites('-pg', GCC, names, scale, 180, thorough,
+                          on_postgres=True)
+    yield from e2e_suites('', GCC, E2E_POSTGRES, '1', 180, thorough,
                           on_postgres=True)
 
 
