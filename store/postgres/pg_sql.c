@@ -182,7 +182,7 @@ TEXT(PG_RECEIPT_DAYS) " days'"},
 
 [PG_SQL_FENCE] = {NULL,
 "UPDATE tallyd_writers SET seq = $2::bigint, results = '{}'"
-" WHERE token = $1::text AND seq = $2 - 1"},
+" WHERE token = $1::text AND seq = $2::bigint - 1"},
 
 [PG_SQL_RECEIPT] = {NULL,
 "SELECT seq, results FROM tallyd_writers WHERE token = $1::text"},
