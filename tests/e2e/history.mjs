@@ -56,17 +56,6 @@ async function killer(servers, recorder) {
   }
 }
 
-function show(history) {
-  const counts = new Map();
-  for (const { kind, known, outcome } of history) {
-    const what = known ? [kind, outcome].filter(Boolean).join(' ')
-      : `${kind} unanswered`;
-    counts.set(what, (counts.get(what) ?? 0) + 1);
-  }
-  return [...counts].sort().map(([what, count]) => `${count} ${what}`)
-    .join(', ');
-}
-
 async function serverCases() {
   const dir = temporaryDirectory();
   const servers = await atOnce(INSTANCES,
@@ -81,7 +70,7 @@ async function serverCases() {
     await killing;
     const seconds = (performance.now() - began) / 1000;
     await recorder.finish(keys);
-    diag(`${show(recorder.history)} in ${seconds.toFixed(1)} s`);
+    diag(`${recorder} in ${seconds.toFixed(1)} s`);
   }, { seconds: 200 });
   await test('every answer was one that the service gives', () =>
     assert.deepEqual([...recorder.strange], []));

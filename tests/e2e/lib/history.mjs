@@ -11,6 +11,8 @@
 //   lock     {name, instance, acquire, exclusive, ttl, outcome: 'ok' | 'held'}
 //   getlock  {name, locked}
 //
+// Of any kind, the outcome 'refused' says that nothing was done.
+//
 // Every write has data of its own, so that what is read tells who wrote it.
 // No search is needed: a write that succeeds is given its place in the user's
 // order by its revision, and a list's place is that of its last record, since
@@ -21,7 +23,7 @@
 
 const LOCK_SLACK_MS = 50; // our clock against the store's
 const LOCK_ROUNDING_MS = 1000; // a lock may last so much longer than its ttl
-const LINGER_MS = 10000; // what was asked unanswered is done by then, or never
+const LINGER_MS = 10000; // an unanswered lock is taken by then, or never
 
 function groupBy(items, key) {
   const groups = new Map();
@@ -62,7 +64,8 @@ class Order {
   constructor(events, faults) {
     this.faults = faults;
     this.sets = events.filter(({ kind }) => kind === 'set');
-    this.lists = events.filter(({ kind, known }) => kind === 'list' && known);
+    this.lists = events.filter(({ kind, records }) => kind === 'list'
+      && records);
     this.byData = new Map(this.sets.map((set) => [set.data, set]));
     this.at = new Map(); // revision → write
     this.ofId = new Map(); // id → its writes, ascending
@@ -284,31 +287,33 @@ function checkRecords(events, faults) {
  * What each holder of one lock holds for certain, and may hold: spans
  * {holder, exclusive, from, to}. Each holder does one thing after another.
  */
-function spansOf(operations) {
+function spansOf(operations, lingerMs) {
   const spans = { certain: [], possible: [] };
   for (const mine of groupBy(operations, (op) => op.instance).values()) {
     mine.sort((a, b) => a.start - b.start);
     for (const [index, op] of mine.entries()) {
-      if (op.acquire && !(op.known && op.outcome === 'held')) {
-        addSpans(spans, op, mine.slice(index + 1));
+      if (op.acquire && !nothingDone(op)) {
+        addSpans(spans, op, mine.slice(index + 1), lingerMs);
       }
     }
   }
   return spans;
 }
 
+const nothingDone = ({ known, outcome }) => known
+  && (outcome === 'held' || outcome === 'refused');
+
 /** `rest` is what the same holder did afterwards. */
-function addSpans({ certain, possible }, op, rest) {
+function addSpans({ certain, possible }, op, rest, lingerMs) {
   const { instance: holder, exclusive, start, end, known } = op;
   const ttl = op.ttl * 1000;
-  const refused = (next) => next.known && next.outcome === 'held';
-  const next = rest.find((other) => !refused(other));
+  const next = rest.find((other) => !nothingDone(other));
   if (known) {
     certain.push({ holder, exclusive, from: end,
       to: Math.min(start + ttl, next?.start ?? Infinity) - LOCK_SLACK_MS });
   }
   const replaced = next?.known ? next.end : Infinity;
-  const granted = known ? end : start + LINGER_MS;
+  const granted = known ? end : start + lingerMs;
   possible.push({ holder, exclusive, from: start,
     to: Math.min(granted + ttl + LOCK_ROUNDING_MS, replaced)
       + LOCK_SLACK_MS });
@@ -317,9 +322,9 @@ function addSpans({ certain, possible }, op, rest) {
 const during = ({ from, to }, { start, end }) => from <= start && end <= to;
 const touches = ({ from, to }, { start, end }) => from <= end && start <= to;
 
-function checkLock(name, events, faults) {
+function checkLock(name, events, lingerMs, faults) {
   const operations = events.filter(({ kind }) => kind === 'lock');
-  const { certain, possible } = spansOf(operations);
+  const { certain, possible } = spansOf(operations, lingerMs);
   const against = (op) => (span) => span.holder !== op.instance
     && (span.exclusive || op.exclusive);
   for (const op of operations.filter(({ acquire, known }) => acquire && known)) {
@@ -334,8 +339,8 @@ function checkLock(name, events, faults) {
       faults.add('lock', `${what} was refused while nobody held it`);
     }
   }
-  for (const op of events.filter(({ kind, known }) => kind === 'getlock'
-    && known)) {
+  for (const op of events.filter(({ kind, locked }) => kind === 'getlock'
+    && locked !== undefined)) {
     const what = `${name} was said to be`;
     if (!op.locked && certain.some((span) => during(span, op))) {
       faults.add('lock', `${what} free while it was held`);
@@ -347,7 +352,7 @@ function checkLock(name, events, faults) {
 }
 
 /** Everything that is wrong with a history; an empty list for nothing. */
-export function faultsOf(history) {
+export function faultsOf(history, { lingerMs = LINGER_MS } = {}) {
   const faults = new Faults();
   for (const [user, events] of groupBy(history, (event) => event.user)) {
     const own = new Faults();
@@ -355,7 +360,7 @@ export function faultsOf(history) {
     checkRecords(events.map((event) => ({ ...event })), own);
     for (const [name, mine] of groupBy(
       events.filter((event) => event.name !== undefined),
-      (event) => event.name)) checkLock(name, mine, own);
+      (event) => event.name)) checkLock(name, mine, lingerMs, own);
     for (const fault of own.list) faults.list.push(`${user}: ${fault}`);
   }
   return faults.list;

@@ -14,6 +14,9 @@ const RETRY_MS = 25;
 /** What a lost connection looks like; anything else is a fault. */
 const NO_ANSWER = new Set([status.UNAVAILABLE, status.CANCELLED,
   status.DEADLINE_EXCEEDED]);
+/** The server's word that nothing was done. */
+const NOT_DONE = ['storage is unavailable, try again later',
+  'server is overloaded, try again later'];
 
 /** What the clients of one run share. */
 export class Recorder {
@@ -21,8 +24,10 @@ export class Recorder {
     this.addresses = addresses;
     this.history = [];
     this.answered = 0;
+    this.refused = 0;
     this.strange = new Map();
     this.waiting = [];
+    this.going = true;
   }
 
   count() {
@@ -38,11 +43,27 @@ export class Recorder {
   }
 
   /** A client that goes on until `operations` of its were answered. */
-  async client(keys, operations) {
+  async client(keys, operations = Infinity) {
     const clients = this.addresses.map((address) => new Client(address));
     await Promise.all(keys.map((key) =>
       new Actor(this, clients, key).run(operations)));
     for (const client of clients) client.close();
+  }
+
+  /** Has the clients end. */
+  stop() {
+    this.going = false;
+  }
+
+  toString() {
+    const counts = new Map();
+    for (const { kind, known, outcome } of this.history) {
+      const what = known ? [kind, outcome].filter(Boolean).join(' ')
+        : `${kind} unanswered`;
+      counts.set(what, (counts.get(what) ?? 0) + 1);
+    }
+    return [...counts].sort().map(([what, count]) => `${count} ${what}`)
+      .join(', ');
   }
 
   /** What every user has in the end, asked of every instance. */
@@ -72,7 +93,7 @@ class Actor {
   }
 
   async run(operations) {
-    for (let done = 0; done < operations;) {
+    for (let done = 0; done < operations && this.recorder.going;) {
       if (await this.act()) done += 1;
       else await pause(RETRY_MS);
     }
@@ -95,6 +116,12 @@ class Actor {
     this.recorder.history.push(event);
     const answer = await call(this.users[below(this.users.length)]);
     const told = understand(answer);
+    if (NOT_DONE.includes(answer.message)) {
+      Object.assign(event, { known: true, outcome: 'refused',
+        end: performance.now() });
+      this.recorder.refused += 1;
+      return false;
+    }
     if (!told) {
       if (!NO_ANSWER.has(answer.code)) {
         const what = `${event.kind}: ${answer.code} ${answer.message}`;
@@ -146,7 +173,7 @@ class Actor {
         : code === status.FAILED_PRECONDITION && { outcome: 'held' }));
     // What was asked without an answer may still come: it is not to meet what
     // is asked next.
-    if (!answered) this.instance = randomUUID();
+    if (!event.known) this.instance = randomUUID();
     return answered;
   }
 
