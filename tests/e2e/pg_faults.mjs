@@ -139,8 +139,9 @@ await suite(async () => {
   await endedBackends(postgres, servers, store);
   await restarts(postgres, servers, store);
   await test('the instances end in order', async () => {
-    for (const server of servers) {
-      assert.deepEqual(await server.stop(), { code: 0, signal: null });
+    for (const end of await Promise.all(
+      servers.map((server) => server.stop()))) {
+      assert.deepEqual(end, { code: 0, signal: null });
     }
   });
   await postgres.end();
