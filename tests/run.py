@@ -36,7 +36,7 @@ E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
              'health', 'history']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
-E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut']
+E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut', 'pg_frozen']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']

@@ -24,7 +24,7 @@ const UNSOUND = `
   UNION ALL SELECT 'two counters: ' || user_id FROM user_revisions
     GROUP BY user_id HAVING count(*) > 1`;
 
-class SqliteStore {
+export class SqliteStore {
   constructor(dir) {
     this.dir = dir;
     this.file = path.join(dir, 'db.sqlite');
