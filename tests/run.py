@@ -9,6 +9,7 @@ shown.
 
 Usage: tests/run.py [--thorough] [--list] [SUITE...]
 """
+import concurrent.futures
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -37,9 +39,18 @@ E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'health', 'history']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
 E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut', 'pg_frozen']
+# Of those the ones that show what a sanitizer looks for in that store.
+E2E_SHARED = ['compat', 'concurrency', 'notifications', 'overlap']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
+
+# Suites that measure time or memory, or take all of the machine themselves:
+# nothing runs beside them. Of the others two run at a time, since most wait more
+# than they work.
+ALONE = ['lint', 'tidy', 'notifications', 'attacks', 'connections', 'fleet',
+         'pg_faults', 'pg_frozen']
+AT_ONCE = 2
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
@@ -85,6 +96,7 @@ class Suite:
         self.timeout_s = timeout_s
         self.env = env or {}
         self.on_postgres = on_postgres
+        self.alone = name.split('-')[0] in ALONE
 
 
 class Postgres:
@@ -92,17 +104,19 @@ class Postgres:
     ends with its standard input, hence with this process."""
 
     def __init__(self):
+        self.lock = threading.Lock()
         self.process = None
         self.answer = {}
 
     def start(self):
-        if self.process:
-            return
-        self.process = subprocess.Popen(
-            [PYTHON, os.path.join(ROOT, 'tests/lib/postgres.py')],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        # Without a word: the suites will find out why, and fail.
-        self.answer = json.loads(self.process.stdout.readline() or '{}')
+        with self.lock:
+            if self.process:
+                return
+            self.process = subprocess.Popen(
+                [PYTHON, os.path.join(ROOT, 'tests/lib/postgres.py')],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # Without a word: the suites will find out why, and fail.
+            self.answer = json.loads(self.process.stdout.readline() or '{}')
 
     def env(self):
         self.start()
@@ -175,19 +189,24 @@ def plan(thorough):
     yield CLANG
     yield from unit_suites('-clang', CLANG, 120)
     yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
-    scale, names = SANITIZED_SCALE, E2E_THREADS
+    scale, names, shared = SANITIZED_SCALE, E2E_THREADS, E2E_SHARED
     if thorough:
-        scale, names = '1', E2E
+        scale, names, shared = '1', E2E, E2E_STORE
     yield ASAN
     yield from unit_suites('-asan', ASAN, 300)
     yield from e2e_suites('-asan', ASAN, E2E, scale, 600, thorough)
+    yield from e2e_suites('-pg-asan', ASAN, shared, scale, 600, thorough,
+                          on_postgres=True)
     yield TSAN
     yield from unit_suites('-tsan', TSAN, 300)
     yield from e2e_suites('-tsan', TSAN, names, scale, 600, thorough)
+    yield from e2e_suites('-pg-tsan', TSAN, shared, scale, 600, thorough,
+                          on_postgres=True)
 
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.write(f'{text}\n')
+    sys.stdout.flush()
 
 
 def run_logged(command, log_path, timeout_s, env):
@@ -255,11 +274,11 @@ def count_tap(log_path, status):
     return counts, fault
 
 
-def show(log_path):
+def complaints(log_path):
+    """What a log says beside "ok", as lines below another."""
     with open(log_path, encoding='utf-8', errors='replace') as log:
-        for line in log:
-            if not line.startswith('ok '):
-                print('    ' + line.rstrip()[:400])
+        return ''.join('\n    ' + line.rstrip()[:400] for line in log
+                       if not line.startswith('ok '))
 
 
 def run_suite(suite):
@@ -282,9 +301,8 @@ def run_suite(suite):
     counts, fault = count_tap(log_path, status)
     took = time.monotonic() - begun
     say(f'{suite.name}: {counts} ({took:.1f} s)'
-        + (f' — {fault}' if fault else ''))
-    if counts.failed:
-        show(log_path)
+        + (f' — {fault}' if fault else '')
+        + (complaints(log_path) if counts.failed else ''))
     return counts
 
 
@@ -296,8 +314,7 @@ def run_build(build):
     for command in build.commands():
         if run_logged(command, log_path, 600, {'CC': build.compiler}) != 0:
             counts.failed = 1
-            say(f'{build.directory}: does not build')
-            show(log_path)
+            say(f'{build.directory}: does not build' + complaints(log_path))
             return counts
     counts.passed = 1
     say(f'{build.directory}: built with {build.compiler}'
@@ -348,6 +365,30 @@ def wanted(item, names):
         item.name.startswith(name) for name in names)
 
 
+def in_groups(items):
+    """Lists of what may run side by side: a build or a suite that wants to be
+    alone is one by itself. Within a build's suites those come last."""
+    group, lonely = [], []
+    for item in [*items, None]:
+        if isinstance(item, Suite) and item.alone:
+            lonely.append([item])
+        elif isinstance(item, Suite):
+            group.append(item)
+        else:
+            yield from filter(None, [group, *lonely, [item] if item else []])
+            group, lonely = [], []
+
+
+def run_all(items):
+    total = Counts()
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for group in in_groups(items):
+            run = run_suite if isinstance(group[0], Suite) else run_build
+            for counts in pool.map(run, group):
+                total.add(counts)
+    return total
+
+
 def main():
     arguments = sys.argv[1:]
     thorough = '--thorough' in arguments
@@ -366,11 +407,8 @@ def main():
     os.makedirs(LOGS)
     use_new_node()
     install_npm_packages()
-    total = Counts()
     try:
-        for item in items:
-            total.add(run_build(item) if isinstance(item, Build)
-                      else run_suite(item))
+        total = run_all(items)
     finally:
         POSTGRES.end()
     say(str(total))

@@ -6,6 +6,7 @@
 // killed test.
 
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -47,14 +48,25 @@ export function temporaryDirectory() {
   return dir;
 }
 
-/** Ports that are free and differ: all are held before any is let go. */
+/** A server on this port, or null when somebody has it. */
+function hold(port) {
+  return new Promise((resolve, reject) => {
+    const probe = net.createServer();
+    probe.once('error', (error) => (
+      error.code === 'EADDRINUSE' ? resolve(null) : reject(error)));
+    probe.listen(port, '127.0.0.1', () => resolve(probe));
+  });
+}
+
+/** Ports that are free and differ: all are held before any is let go. Below
+ * those that the kernel gives to clients, of which other suites have many, so
+ * that none takes one before our server does. */
 async function freePorts(count) {
-  const probes = await Promise.all(Array.from({ length: count },
-    () => new Promise((resolve, reject) => {
-      const probe = net.createServer();
-      probe.once('error', reject);
-      probe.listen(0, '127.0.0.1', () => resolve(probe));
-    })));
+  const probes = [];
+  while (probes.length < count) {
+    const probe = await hold(10000 + randomInt(20000));
+    if (probe) probes.push(probe);
+  }
   return Promise.all(probes.map((probe) => new Promise((resolve) => {
     const { port } = probe.address();
     probe.close(() => resolve(port));
