@@ -319,6 +319,8 @@ static void on_closed(struct exchange *x)
 	arena_init(&x->arena, 0);
 	c->exchange = NULL;
 	call_set_state(c, CALL_CLOSED);
+	/* A held call may live longer than its connection. */
+	c->log.parent = NULL;
 	free_if_unheld(c);
 }
 

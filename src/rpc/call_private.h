@@ -43,7 +43,7 @@ struct call {
 	struct arena arena; /* own, from CLOSED on; before, the exchange's */
 	struct message_reader request; /* own */
 	struct arena asked; /* own; a server-streaming call's request */
-	struct log_ctx log;
+	struct log_ctx log; /* child of the connection's, until CLOSED */
 	struct timer deadline;
 	struct timer stalled;  /* runs while sent bytes wait for the peer */
 	size_t stalled_unsent; /* as many if the peer took none since then */

@@ -322,6 +322,26 @@ TEST(call, a_peer_that_goes_while_messages_wait_leaves_nothing)
 	ck_assert_uint_eq(seen.overs, 1);
 }
 
+TEST(call, a_held_call_forgets_the_connection_that_is_gone)
+{
+	struct log_ctx connection = {.field = F_U64("conn", 7)};
+	struct call *c;
+
+	set_up();
+	fake_init(&fake, ECHO);
+	fake.x.log = &connection;
+	fake_begin(&fake, &server);
+	c = seen.call;
+	ck_assert_ptr_eq(call_log(c)->parent, &connection);
+	call_hold(c);
+	fake_close(&fake);
+	turn();
+	ck_assert_ptr_null(call_log(c)->parent);
+	ck_assert(slice_eq_str(call_log(c)->field.text, ECHO));
+	call_release(c);
+	loop_free(&server.loop);
+}
+
 TEST(call, metadata_goes_where_it_belongs_and_is_bounded)
 {
 	set_up();
