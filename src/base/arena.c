@@ -8,7 +8,6 @@
 
 #include "base/mem.h"
 
-#define ARENA_CHUNK 2032 /* with its header one 2-KiB heap block */
 #define ARENA_ALIGN _Alignof(max_align_t)
 
 struct arena_chunk {
@@ -17,6 +16,9 @@ struct arena_chunk {
 	size_t size;
 	_Alignas(ARENA_ALIGN) uint8_t bytes[];
 };
+
+/* With its header, and the word that malloc puts before it, 2 KiB. */
+#define ARENA_CHUNK (2048 - sizeof(size_t) - sizeof(struct arena_chunk))
 
 void arena_init(struct arena *a, size_t cap)
 {
@@ -71,7 +73,7 @@ void *arena_alloc(struct arena *a, size_t size)
 		return NULL;
 	size = (size + ARENA_ALIGN - 1) & ~(ARENA_ALIGN - 1);
 	if (!chunk || chunk->size - chunk->used < size) {
-		chunk = chunk_add(a, MAX(size, (size_t)ARENA_CHUNK));
+		chunk = chunk_add(a, MAX(size, ARENA_CHUNK));
 		if (!chunk)
 			return NULL;
 	}

@@ -37,19 +37,19 @@ TEST(arena, blocks_are_aligned_and_do_not_overlap)
 
 TEST(arena, the_ceiling_holds_and_what_was_there_stays)
 {
-	enum { CAP = 100 * 1024 };
+	enum { CAP = 100 * 1024, BLOCK = 600 };
 	char *first, *p = NULL;
 	size_t got = 0;
 
 	arena_init(&a, CAP);
 	first = arena_dup(&a, slice_str("first"));
 	for (;;) {
-		p = arena_alloc(&a, 1000);
+		p = arena_alloc(&a, BLOCK);
 		ck_assert_uint_le(a.used, CAP);
 		if (!p)
 			break;
-		memset(p, 'x', 1000);
-		got += 1000;
+		memset(p, 'x', BLOCK);
+		got += BLOCK;
 	}
 	ck_assert_uint_le(got, CAP);
 	ck_assert_uint_ge(got, CAP * 3 / 4); /* not wasted on the way */
@@ -72,6 +72,17 @@ TEST(arena, sizes_near_the_end_of_the_world_are_refused)
 	ck_assert_ptr_null(arena_alloc(&a, 100001));
 	ck_assert_ptr_null(arena_alloc(&a, 100000)); /* its header too */
 	ck_assert_uint_eq(a.used, 0);
+	arena_release(&a);
+}
+
+TEST(arena, small_blocks_share_two_kib_of_the_heap)
+{
+	enum { MALLOC_WORD = sizeof(size_t) };
+
+	arena_init(&a, 100000);
+	for (int i = 0; i < 20; i++)
+		ck_assert_ptr_nonnull(arena_alloc(&a, 96));
+	ck_assert_uint_eq(a.used + MALLOC_WORD, 2048);
 	arena_release(&a);
 }
 
