@@ -138,24 +138,27 @@ static bool parse_port(const char *text, uint16_t *ret_port)
 	return true;
 }
 
-/* No host means every interface, of both families. */
-static bool parse_host(
-	const char *host, uint16_t port, struct config_address *a)
+static bool parse_v4(const char *host, uint16_t port, struct config_address *a)
 {
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->addr;
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&a->addr;
 
 	memset(&a->addr, 0, sizeof(a->addr));
 	if (!strcmp(host, "localhost"))
 		host = "127.0.0.1";
-	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(port);
-		a->addr_len = sizeof(*v4);
-		return true;
-	}
+	if (inet_pton(AF_INET, host, &v4->sin_addr) != 1)
+		return false;
+	v4->sin_family = AF_INET;
+	v4->sin_port = htons(port);
+	a->addr_len = sizeof(*v4);
+	return true;
+}
+
+static bool parse_v6(const char *host, uint16_t port, struct config_address *a)
+{
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->addr;
+
 	memset(&a->addr, 0, sizeof(a->addr));
-	if (host[0] && inet_pton(AF_INET6, host, &v6->sin6_addr) != 1)
+	if (inet_pton(AF_INET6, host, &v6->sin6_addr) != 1)
 		return false;
 	v6->sin6_family = AF_INET6;
 	v6->sin6_port = htons(port);
@@ -163,32 +166,38 @@ static bool parse_host(
 	return true;
 }
 
+/* No host means every interface, of both families. Brackets are for IPv6
+ * (RFC 3986 section 3.2.2), which has colons of its own. */
+static bool parse_host(
+	struct slice text, uint16_t port, struct config_address *a)
+{
+	char host[INET6_ADDRSTRLEN];
+	bool v6 = text.len >= 2 && text.ptr[0] == '[' &&
+		  text.ptr[text.len - 1] == ']';
+
+	if (text.len == 0)
+		return parse_v6("::", port, a);
+	if (v6)
+		text = slice_of(text.ptr + 1, text.len - 2);
+	if (text.len >= sizeof(host))
+		return false;
+	memcpy(host, text.ptr, text.len);
+	host[text.len] = '\0';
+	return v6 ? parse_v6(host, port, a) : parse_v4(host, port, a);
+}
+
 static int parse_address(const struct variable *v, const char *text,
 	void *field, struct errmsg *reterr)
 {
-	static const char allowed[] =
-		"an address like 0.0.0.0:8080, [::1]:8080 or :8080";
-	const char *colon = strrchr(text, ':'), *start = text;
+	const char *colon = strrchr(text, ':');
 	struct config_address *address = field;
-	char host[INET6_ADDRSTRLEN];
 	uint16_t port;
-	size_t len;
 
-	if (!colon || !parse_port(colon + 1, &port))
-		return fault(v, reterr, allowed);
-	len = (size_t)(colon - text);
-	if (len >= 2 && text[0] == '[' && colon[-1] == ']') {
-		start++;
-		len -= 2;
-	} else if (memchr(text, ':', len)) {
-		return fault(v, reterr, allowed);
-	}
-	if (len >= sizeof(host))
-		return fault(v, reterr, allowed);
-	memcpy(host, start, len);
-	host[len] = '\0';
-	if (!parse_host(host, port, address))
-		return fault(v, reterr, allowed);
+	if (!colon || !parse_port(colon + 1, &port) ||
+		!parse_host(
+			slice_of(text, (size_t)(colon - text)), port, address))
+		return fault(v, reterr,
+			"an address like 0.0.0.0:8080, [::1]:8080 or :8080");
 	return parse_text(v, text, address->text, reterr);
 }
 
