@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/codec.h"
@@ -40,6 +41,21 @@ static int parse_text(const struct variable *v, const char *text, void *field,
 		return fault(v, reterr, "shorter than 4096 bytes");
 	memcpy(field, text, len + 1);
 	return 0;
+}
+
+/* What can never be fetched shows at the start, not one day in the log. */
+static int parse_url(const struct variable *v, const char *text, void *field,
+	struct errmsg *reterr)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+	size_t i, len;
+
+	for (i = 0; i < ARRAY_LEN(schemes); i++) {
+		len = strlen(schemes[i]);
+		if (!strncasecmp(text, schemes[i], len) && text[len])
+			return parse_text(v, text, field, reterr);
+	}
+	return fault(v, reterr, "an http:// or https:// URL");
 }
 
 static int parse_number(const struct variable *v, const char *text, void *field,
@@ -217,7 +233,7 @@ static const struct variable variables[] = {
 		1000},
 	{"DATABASE_POOLER", "auto", parse_pooler, FIELD(database_pooler), 0, 0},
 	{"CA_CERT", NULL, parse_ca_cert, FIELD(ca_cert), 0, 0},
-	{"CRL_URL", NULL, parse_text, FIELD(crl_url), 0, 0},
+	{"CRL_URL", NULL, parse_url, FIELD(crl_url), 0, 0},
 	/* An hour at most: a revoked key must not live for a day. */
 	{"CRL_REFRESH_SECONDS", "300", parse_number, FIELD(crl_refresh_s), 1,
 		3600},

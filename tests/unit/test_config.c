@@ -135,6 +135,8 @@ TEST(config, texts_are_taken_as_they_are)
 	ck_assert_str_eq(config.database_url, "postgres://u:p@h/d");
 	ck_assert_int_eq(load("CRL_URL", "https://x/crl"), 0);
 	ck_assert_str_eq(config.crl_url, "https://x/crl");
+	ck_assert_int_eq(load("CRL_URL", "HTTP://x"), 0);
+	ck_assert_str_eq(config.crl_url, "HTTP://x");
 }
 
 TEST(config, the_database_may_have_a_pooler)
@@ -338,6 +340,17 @@ TEST(config, other_words_are_refused)
 	check_refused("PROXY_PROTOCOL", "v2");
 }
 
+TEST(config, other_urls_are_refused)
+{
+	static const char *const bad[] = {"example.org/crl", "//example.org",
+		"file:///etc/passwd", "ftp://example.org/crl",
+		"http:", "http://", "https://", "https:/example.org",
+		" http://x", "s3cretpassword"};
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		check_refused("CRL_URL", bad[i]);
+}
+
 TEST(config, bad_certificates_are_refused)
 {
 	static char text[CONFIG_CA_CERT_MAX * 2];
@@ -361,9 +374,11 @@ TEST(config, long_texts_are_refused_at_their_limit)
 	static const char *const texts[] = {
 		"SQLITE_DIR_PATH", "DATABASE_URL", "CRL_URL"};
 	static char text[CONFIG_TEXT_MAX + 1];
+	const size_t scheme = strlen("http://");
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		memset(text, 'x', CONFIG_TEXT_MAX);
+		memcpy(text, "http://", scheme);
 		check_refused(texts[i], text);
 		text[CONFIG_TEXT_MAX - 1] = '\0';
 		ck_assert_int_eq(load(texts[i], text), 0);
