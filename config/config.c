@@ -140,12 +140,13 @@ static int parse_ca_cert(const struct variable *v, const char *text,
 	return 0;
 }
 
+/* Without leading zeros, so that ":0" is the one way to ask for any port. */
 static bool parse_port(const char *text, uint16_t *ret_port)
 {
 	unsigned long port;
 	char *end;
 
-	if (text[0] < '0' || text[0] > '9')
+	if (text[0] < '0' || text[0] > '9' || (text[0] == '0' && text[1]))
 		return false;
 	port = strtoul(text, &end, 10);
 	if (*end || port > UINT16_MAX)
