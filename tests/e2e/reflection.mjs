@@ -40,10 +40,13 @@ const ARCH = process.arch === 'arm64' ? 'aarch64' : process.arch;
 const BUF = path.join(path.dirname(fileURLToPath(import.meta.url)),
   `node_modules/@bufbuild/buf-linux-${ARCH}/bin/buf`);
 
+const { ServerReflectionInfo } = contract('grpc/reflection/v1/reflection.proto')[
+  'grpc.reflection.v1.ServerReflection'];
+// Their bytes are the same.
 const versions = ['v1', 'v1alpha'].map((version) => {
   const name = `grpc.reflection.${version}.ServerReflection`;
-  const services = contract(`grpc/reflection/${version}/reflection.proto`);
-  return { version, name, info: services[name].ServerReflectionInfo };
+  return { version, name, info: {
+    ...ServerReflectionInfo, path: `/${name}/ServerReflectionInfo` } };
 });
 const [v1, v1alpha] = versions;
 
