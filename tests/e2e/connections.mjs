@@ -235,7 +235,9 @@ async function ageCases() {
   const server = await serve({ MAX_CONNECTION_AGE: String(AGE_SECONDS) });
   const idle = Array.from({ length: 20 }, () => new Peer(server.port));
   const half = await new Peer(server.port).begin(1);
-  const client = new Client(server.address);
+  // What is begun while GOAWAY comes in Node refuses itself and does not send:
+  // grpc-js then makes it anew, which other suites do not let it.
+  const client = new Client(server.address, { 'grpc.enable_retries': 1 });
   const owner = new User(client, new Key(), { quick: true });
   const listener = await owner.listen().greeting();
   const answers = [];
@@ -246,6 +248,10 @@ async function ageCases() {
       answers.push(code === OK ? OK : `${code} ${message} at ${since(began)}`);
     }
   })();
+  await test('age: a call made between the GOAWAYs is answered', async () => {
+    await half.noted('GOAWAY', () => half.goaways.length > 0);
+    await half.call(3);
+  });
   await test('age: a connection is told at its age, ±10 %', async () => {
     await Promise.all(idle.map((peer) => peer.isClosed(AGE_SECONDS + 5)));
     const ages = idle.map(({ goaways }) => goaways[0]?.at);
@@ -259,7 +265,7 @@ async function ageCases() {
     await half.noted('GOAWAYs', () => half.goaways.length >= 2);
     const [first, second] = half.goaways;
     assert.equal(first.last, LAST_STREAM_EVER);
-    assert.equal(second.last, 1);
+    assert.equal(second.last, 3);
     assert.equal(second.code, 0);
     assert.equal(second.reason, 'max_age');
   });
@@ -272,12 +278,8 @@ async function ageCases() {
       UNAVAILABLE));
   await test('age: grpc-js connects again by itself', async () => {
     await calls;
-    const failed = answers.filter((code) => code !== OK);
-    diag(`${answers.length} calls, failed: ${failed}`);
-    // One may be made of a connection that grpc-js has just given up.
-    assert.ok(failed.length <= 1, failed.join('; '));
-    assert.ok(failed.every((text) => text.startsWith(`${UNAVAILABLE} `)));
-    assert.equal(answers.at(-1), OK);
+    diag(`${answers.length} calls`);
+    assert.deepEqual(answers.filter((code) => code !== OK), []);
   });
   client.close();
 }
