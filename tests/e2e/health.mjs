@@ -2,10 +2,13 @@
 // health — grpc.health.v1.Health, and that /health says the same.
 
 import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { Client, User } from './lib/client.mjs';
 import { frame, unframe } from './lib/raw.mjs';
 import { freePort, startServer } from './lib/server.mjs';
 import { Channel, contract } from './lib/service.mjs';
-import { suite, test, within } from './lib/tap.mjs';
+import { Key } from './lib/sign.mjs';
+import { atEnd, suite, test, until, within } from './lib/tap.mjs';
 
 const OK = 0;
 const NOT_FOUND = 5;
@@ -83,6 +86,78 @@ async function webCases(web) {
   });
 }
 
+// ---- a store that cannot be used ----
+
+/** Another process begins to write and goes on for as long as we like. */
+async function hold(server) {
+  const other = spawn('sqlite3', [server.database],
+    { stdio: ['pipe', 'pipe', 'inherit'] });
+  const gone = new Promise((resolve) => { other.once('close', resolve); });
+  atEnd(() => other.kill('SIGKILL'));
+  const begun = new Promise((resolve) => { other.stdout.once('data', resolve); });
+  other.stdin.write('BEGIN IMMEDIATE; SELECT 1;\n');
+  await within(5, 'the lock', begun);
+  return () => {
+    other.stdin.end('ROLLBACK;\n');
+    return within(5, 'the end of sqlite3', gone);
+  };
+}
+
+/** The server may write to no file any more, as when a disk is broken. */
+async function forbidToWrite({ pid }) {
+  const limit = (...args) => execFileSync(
+    'prlimit', ['--pid', String(pid), ...args], { encoding: 'utf8' }).trim();
+  const before = limit('--fsize', '--output=SOFT', '--noheadings', '--raw');
+  limit('--fsize=1:');
+  return () => limit(`--fsize=${before}:`);
+}
+
+async function storeCases(server, web, channel, [what, spoil]) {
+  const client = new Client(server.address);
+  const user = new User(client, new Key());
+  const page = async () => {
+    const answer = await fetch(`http://${web}/health`);
+    return `${answer.status} ${await answer.text()}`;
+  };
+  const unary = async (method, request) =>
+    (await channel.unary(method, request)).reply;
+  const watches = SERVICES.map(
+    (service) => channel.stream(health.Watch, { service }));
+  for (const watch of watches) await watch.next();
+  const told = async (status) => {
+    for (const watch of watches) {
+      assert.deepEqual(await watch.next(10), { status });
+    }
+    assert.deepEqual(await unary(health.Check, {}), { status });
+    assert.deepEqual((await unary(health.List, {})).statuses,
+      Object.fromEntries(SERVICES.map((name) => [name, { status }])));
+  };
+  await user.write({ id: 'before' });
+  const mend = await spoil(server);
+  await test(`${what}: a write is UNAVAILABLE`, async () => {
+    const { code } = await user.setRecord({ id: 'meanwhile' });
+    assert.equal(code, UNAVAILABLE);
+  });
+  await test(`${what}: NOT_SERVING, and who watches is told`, () =>
+    told('NOT_SERVING'));
+  await test(`${what}: /health is 503`, () =>
+    until(5, '503', async () => (await page()).startsWith('503 ')));
+  await test(`${what}: what is there can be read`, async () =>
+    assert.deepEqual((await user.changes()).map(({ id }) => id), ['before']));
+  await test(`${what}, no more: SERVING, without a restart`, async () => {
+    await mend();
+    await told('SERVING');
+    await until(5, '200', async () => await page() === '200 OK');
+  });
+  await test(`${what}, no more: a write is stored`, async () => {
+    assert.equal(await user.write({ id: 'after' }), 2);
+    assert.deepEqual((await user.changes()).map(({ id }) => id),
+      ['before', 'after']);
+  });
+  for (const watch of watches) watch.call.cancel();
+  client.close();
+}
+
 async function drainCases(server, channel) {
   const watches = Array.from({ length: WATCHERS }, (_, index) =>
     channel.stream(health.Watch, { service: SERVICES[index % SERVICES.length] }));
@@ -113,6 +188,8 @@ await suite(async () => {
   await checkCases(channel);
   await watchCases(channel);
   await webCases(web);
+  await storeCases(server, web, channel, ['a store held by another', hold]);
+  await storeCases(server, web, channel, ['nothing to write to', forbidToWrite]);
   await drainCases(server, channel);
   channel.close();
 });
