@@ -28,6 +28,7 @@ PYTHON = '/usr/bin/python3'
 # Some of the clients need this, and Debian 12 has an older one.
 NODE_MAJOR_MIN = 20
 NODE_FROM_NPM = '22'
+NPM_OF_NODE = '10'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
@@ -333,31 +334,42 @@ def node_version():
 
 
 def use_new_node():
-    """Puts a Node.js from npm first in the path, if this one is too old. A
-    machine for which npm has none goes on with the old."""
+    """Puts a Node.js from npm first in the path, if this one is too old, with
+    its own npm: Debian's links what it compiles to Debian's Node.js. A machine
+    for which npm has none goes on with the old."""
     machine = {'x86_64': 'x64', 'aarch64': 'arm64'}.get(os.uname().machine)
     if node_version() >= NODE_MAJOR_MIN or not machine:
         return
     prefix = os.path.join(ROOT, 'build', 'node')
     package = f'node-linux-{machine}'
-    home = os.path.join(prefix, 'node_modules', package)
-    if not os.path.exists(os.path.join(home, 'bin', 'node')):
+    modules = os.path.join(prefix, 'node_modules')
+    home = os.path.join(modules, package)
+    node, npm = os.path.join(home, 'bin'), os.path.join(modules, '.bin')
+    if not (os.path.exists(os.path.join(node, 'node'))
+            and os.path.exists(os.path.join(npm, 'npm'))):
         subprocess.run(['npm', 'install', '--silent', '--no-save', '--prefix',
-                        prefix, f'{package}@{NODE_FROM_NPM}'], check=True)
-    os.environ['PATH'] = (os.path.join(home, 'bin') + os.pathsep
-                          + os.environ['PATH'])
+                        prefix, f'{package}@{NODE_FROM_NPM}',
+                        f'npm@{NPM_OF_NODE}'], check=True)
+    os.environ['PATH'] = os.pathsep.join([node, npm, os.environ['PATH']])
     os.environ['npm_config_nodedir'] = home  # for what is compiled
 
 
 def install_npm_packages():
-    """Once, and again when the list of packages has changed."""
+    """Once, and again when the list of packages has changed, or Node.js: what
+    is compiled for one cannot be loaded by the next, and is left out when it
+    cannot be compiled."""
     lock = os.path.join(ROOT, 'tests/e2e/package-lock.json')
-    done = os.path.join(ROOT, 'tests/e2e/node_modules/.package-lock.json')
+    done = os.path.join(ROOT, 'tests/e2e/node_modules/.for-node')
+    version = str(node_version())
     if os.path.exists(done) and os.path.getmtime(done) >= os.path.getmtime(
             lock):
-        return
+        with open(done, encoding='utf-8') as stamp:
+            if stamp.read() == version:
+                return
     subprocess.run(['npm', 'ci', '--no-audit', '--no-fund', '--silent'],
                    cwd=os.path.join(ROOT, 'tests/e2e'), check=True)
+    with open(done, 'w', encoding='utf-8') as stamp:
+        stamp.write(version)
 
 
 def wanted(item, names):
