@@ -365,11 +365,13 @@ int server_run(const struct config *config, struct errmsg *reterr)
 	int r;
 
 	r = start(&s, reterr);
-	if (r == 0) {
-		r = loop_run(s.loop);
-		if (r < 0)
-			(void)errmsg_set(reterr, r, "event loop failed");
+	if (r < 0) {
+		stop(&s);
+		return r;
 	}
+	r = loop_run(s.loop);
+	if (r < 0)
+		(void)errmsg_set(reterr, r, "event loop failed");
 	stop(&s);
 	log_info(NULL, "stopped");
 	return r;

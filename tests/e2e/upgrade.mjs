@@ -235,11 +235,18 @@ async function refusedConfigurations() {
     ['LISTENER_WRITE_TIMEOUT', '-1'],
     ['DRAIN_TIMEOUT', 'soon'],
     ['CRL_START_POLICY', 'ajar'],
+    ['CRL_URL', 'nowhere'],
+    ['GRPC_WEB_LISTEN_ADDRESS', '[]:80'],
+    ['KEEPALIVE_TIME', '0'],
+    ['PROXY_PROTOCOL', 'v2'],
+    ['DATABASE_URL', 'postgres://localhost/db'],
   ];
   for (const [name, value] of rows) {
-    await test(`${name}=${value} is refused by name`, async () =>
-      assert.match(await refusal({ env: { [name]: value } }),
-        new RegExp(name)));
+    await test(`${name}=${value} is refused by name`, async () => {
+      const said = await refusal({ env: { [name]: value } });
+      assert.match(said, new RegExp(name));
+      assert.doesNotMatch(said, /event=stopped/, 'it never ran');
+    });
   }
   await test('an address in use is refused', async () => {
     const port = await freePort();
