@@ -240,31 +240,109 @@ async function drainCases(all) {
 
 // ---- programs ----
 
+/** curl as a client; `call` resolves to {head, frames}. */
+function curlClient() {
+  const dir = temporaryDirectory();
+  const options = (method, body, more) => {
+    const file = path.join(dir, 'body');
+    writeFileSync(file, body);
+    return ['--silent', '--show-error', '--fail', '--max-time', '10',
+      '--no-buffer', '--dump-header', path.join(dir, 'head'),
+      '--header', `content-type: ${WEB}`, '--data-binary', `@${file}`,
+      ...more, `http://${server.webAddress}/sync.Syncer/${method}`];
+  };
+  return {
+    call: async (method, signed, ...more) => {
+      const { stdout } = await run('/usr/bin/curl',
+        options(method, frame(encode(method, signed)), more),
+        { encoding: 'buffer' });
+      return { head: readFileSync(path.join(dir, 'head'), 'latin1'),
+        frames: unframe(stdout) };
+    },
+    listen: (signed, ...more) => spawn('/usr/bin/curl', options(
+      'ListenChanges', frame(encode('ListenChanges', signed)), more),
+    { stdio: ['ignore', 'pipe', 'inherit'] }),
+  };
+}
+
+async function curlMethodCases(version, option) {
+  const curl = curlClient();
+  const user = signer();
+  const call = (method, fields, ...more) => curl.call(
+    method, user.signed(method, fields), option, ...more);
+  const reply = async (method, fields) => {
+    const { frames: [message, trailers] } = await call(method, fields);
+    assert.equal(String(trailers.bytes), 'grpc-status: 0\r\n');
+    return protobuf.fromBinary(pb[`${method}ReplySchema`], message.bytes);
+  };
+  await test(`curl over ${version}: SetRecord and ListChanges`, async () => {
+    const data = Buffer.alloc(BIG, 0xc3);
+    const { newRevision } = await reply('SetRecord', { record: {
+      id: 'r', data, revision: '0', schema_version: '1' } });
+    assert.equal(newRevision, 1n);
+    const { changes } = await reply('ListChanges', { since_revision: '0' });
+    assert.deepEqual(Buffer.from(changes[0].data), data);
+  });
+  await test(`curl over ${version}: SetLock and GetLock`, async () => {
+    await reply('SetLock', { lock_name: 'n', instance_id: UUID,
+      acquire: true, exclusive: true });
+    assert.equal((await reply('GetLock', { lock_name: 'n' })).locked, true);
+  });
+  await test(`curl over ${version}: an error`, async () => {
+    const { head, frames } = await call('GetLock', { lock_name: '' });
+    assert.match(head, new RegExp(`^grpc-status: ${INVALID_ARGUMENT}\r$`, 'm'));
+    assert.match(head, /^grpc-message: lock_name must not be empty\r$/m);
+    assert.deepEqual(frames, []);
+  });
+  await test(`curl over ${version}: a listener's deadline`, async () => {
+    const { frames } = await call('ListenChanges', {},
+      '--header', 'grpc-timeout: 300m');
+    assert.equal(frames.length, 2);
+    assert.match(String(frames[1].bytes),
+      new RegExp(`^grpc-status: ${DEADLINE_EXCEEDED}\r\n`));
+  });
+  await test(`curl over ${version}: a listener hears, and is freed`, () =>
+    programListens(
+      curl.listen(user.signed('ListenChanges', {}), option),
+      (heard) => unframe(Buffer.from(heard, 'latin1')).length,
+      () => call('SetRecord', { record: {
+        id: 's', data: Buffer.alloc(1), revision: '0', schema_version: '1' } })));
+}
+
+/**
+ * A program that listens: what it writes becomes, by `count`, one message and,
+ * after `change`, two; killed, its call is freed.
+ */
+async function programListens(child, count, change) {
+  const before = endedListeners();
+  let heard = '';
+  child.stdout.setEncoding('latin1');
+  child.stdout.on('data', (text) => { heard += text; });
+  try {
+    await until(10, 'a greeting', () => count(heard) === 1);
+    await change();
+    await until(10, 'a notification', () => count(heard) === 2);
+  } finally {
+    child.kill();
+  }
+  await until(5, 'the listener to be freed',
+    () => endedListeners() === before + 1);
+}
+
 async function curlCases() {
   if (!existsSync('/usr/bin/curl')) {
     skip('curl', 'curl is not installed');
     return;
   }
-  const dir = temporaryDirectory();
-  const curl = async (body, ...options) => {
-    const file = path.join(dir, 'body');
-    writeFileSync(file, body);
-    const { stdout } = await run('/usr/bin/curl', ['--silent', '--show-error',
-      '--fail', '--max-time', '10', '--dump-header', path.join(dir, 'head'),
-      '--header', `content-type: ${WEB}`, '--data-binary', `@${file}`,
-      ...options, `http://${server.webAddress}/sync.Syncer/SetRecord`],
-    { encoding: 'buffer' });
-    return { head: readFileSync(path.join(dir, 'head'), 'latin1'),
-      frames: unframe(stdout) };
-  };
+  await curlMethodCases('HTTP/1.1', '--http1.1');
+  await curlMethodCases('HTTP/2', '--http2-prior-knowledge');
   for (const [version, option] of [
     ['HTTP/1.1', '--http1.1'], ['HTTP/2', '--http2-prior-knowledge'],
     ['HTTP/1.0', '--http1.0']]) {
-    await test(`curl: SetRecord over ${version}`, async () => {
+    await test(`curl over ${version}: a body it asks leave for`, async () => {
       const user = signer();
-      const record = { id: 'r', data: Buffer.alloc(BIG) };
-      const { head, frames } = await curl(
-        frame(encode('SetRecord', user.record(record))), option,
+      const { head, frames } = await curlClient().call('SetRecord',
+        user.record({ id: 'r', data: Buffer.alloc(BIG) }), option,
         '--header', 'expect: 100-continue');
       assert.match(head, /HTTP\/[12][.1]* 200/);
       assert.equal(String(frames[1].bytes), 'grpc-status: 0\r\n');
@@ -289,50 +367,60 @@ async function bufCases() {
     skip('buf curl', `npm has no @bufbuild/buf for ${arch}`);
     return;
   }
+  const schema = ['--schema', path.dirname(protoPath())];
   const ways = [
-    ['grpcweb over HTTP/1.1', server.webAddress, ['--protocol', 'grpcweb']],
+    ['grpcweb over HTTP/1.1', server.webAddress,
+      ['--protocol', 'grpcweb', ...schema]],
     ['grpcweb over HTTP/2', server.webAddress,
-      ['--protocol', 'grpcweb', '--http2-prior-knowledge']],
-    ['grpc', server.address, ['--protocol', 'grpc']],
+      ['--protocol', 'grpcweb', '--http2-prior-knowledge', ...schema]],
+    ['grpc', server.address, ['--protocol', 'grpc', ...schema]],
+    ['grpc, through reflection', server.address,
+      ['--protocol', 'grpc', '--http2-prior-knowledge']],
   ];
   for (const [name, address, options] of ways) {
-    const user = signer();
-    const command = (method, request) => ['curl', '--schema',
-      path.dirname(protoPath()), '--data', JSON.stringify(request),
-      ...options, `http://${address}/sync.Syncer/${method}`];
-    const curl = (method, fields) => run(buf,
-      command(method, user.signed(method, fields)), { timeout: 20000 });
-    await test(`buf curl, ${name}: a record is set and listed`, async () => {
-      const record = { id: 'r', data: Buffer.from('d'), revision: '0',
-        schema_version: '1' };
-      const request = user.signed('SetRecord', { record });
-      request.record = { ...record, data: record.data.toString('base64') };
-      await run(buf, command('SetRecord', request), { timeout: 20000 });
-      const { stdout } = await curl('ListChanges', { since_revision: '0' });
-      assert.deepEqual(JSON.parse(stdout).changes, [
-        { id: 'r', revision: '1', schemaVersion: '1', data: 'ZA==' }]);
-    });
-    await test(`buf curl, ${name}: an error`, async () => {
-      const { stderr } = await curl('GetLock', { lock_name: '' })
-        .catch((error) => error);
-      const { code, message: text } = JSON.parse(stderr);
-      assert.equal(code, 'invalid_argument');
-      assert.equal(text, 'lock_name must not be empty');
-    });
-    await test(`buf curl, ${name}: a listener`, async () => {
-      const child = spawn(buf, command('ListenChanges',
-        user.signed('ListenChanges', {})),
-      { stdio: ['ignore', 'pipe', 'ignore'] });
-      try {
-        child.stdout.setEncoding('utf8');
-        let heard = '';
-        child.stdout.on('data', (text) => { heard += text; });
-        await until(10, 'a greeting', () => heard.includes('{}'));
-      } finally {
-        child.kill();
-      }
-    });
+    await bufMethodCases(`buf curl, ${name}`, buf, (method, request) => [
+      'curl', '--data', JSON.stringify(request), ...options,
+      `http://${address}/sync.Syncer/${method}`]);
   }
+}
+
+async function bufMethodCases(name, buf, command) {
+  const user = signer();
+  const call = async (method, fields) => {
+    const { stdout } = await run(buf,
+      command(method, user.signed(method, fields)), { timeout: 20000 });
+    return JSON.parse(stdout);
+  };
+  const set = (id) => {
+    const record = { id, data: Buffer.from('d'), revision: '0',
+      schema_version: '1' };
+    const request = user.signed('SetRecord', { record });
+    request.record = { ...record, data: record.data.toString('base64') };
+    return run(buf, command('SetRecord', request), { timeout: 20000 });
+  };
+  await test(`${name}: a record is set and listed`, async () => {
+    await set('r');
+    const { changes } = await call('ListChanges', { since_revision: '0' });
+    assert.deepEqual(changes, [
+      { id: 'r', revision: '1', schemaVersion: '1', data: 'ZA==' }]);
+  });
+  await test(`${name}: a lock is taken and seen`, async () => {
+    await call('SetLock', { lock_name: 'n', instance_id: UUID, acquire: true,
+      exclusive: true });
+    assert.deepEqual(await call('GetLock', { lock_name: 'n' }),
+      { locked: true });
+  });
+  await test(`${name}: an error`, async () => {
+    const { stderr } = await call('GetLock', { lock_name: '' })
+      .catch((error) => error);
+    const { code, message: text } = JSON.parse(stderr);
+    assert.equal(code, 'invalid_argument');
+    assert.equal(text, 'lock_name must not be empty');
+  });
+  await test(`${name}: a listener hears, and is freed`, () => programListens(
+    spawn(buf, command('ListenChanges', user.signed('ListenChanges', {})),
+      { stdio: ['ignore', 'pipe', 'ignore'] }),
+    (heard) => heard.split('{}').length - 1, () => set('s')));
 }
 
 await suite(async () => {
