@@ -4,11 +4,12 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { Client, User, encode } from './lib/client.mjs';
 import { atOnce, pause } from './lib/load.mjs';
 import { FRAME, Wire, frame, h2frame, requestHeaders } from './lib/raw.mjs';
-import { startServer } from './lib/server.mjs';
+import { binaryPath, startServer, temporaryDirectory } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
 import { diag, scaled, suite, test, until, within } from './lib/tap.mjs';
 
@@ -390,6 +391,25 @@ async function limitCases() {
   await Promise.all(peers.map((peer) => peer.destroy()));
 }
 
+/** How many descriptors the server may have: [soft limit, hard limit]. */
+function descriptorLimits({ pid }) {
+  return /^Max open files +(\d+) +(\d+)/m.exec(
+    readFileSync(`/proc/${pid}/limits`, 'utf8')).slice(1);
+}
+
+async function descriptorLimitCase() {
+  const shell = path.join(temporaryDirectory(), 'few');
+  writeFileSync(shell, '#!/bin/sh\nulimit -S -n 64\n' +
+    `exec '${binaryPath()}'\n`, { mode: 0o700 });
+  const server = await startServer({ binary: shell });
+  await test('at start it takes all descriptors it is allowed', () => {
+    const [soft, hard] = descriptorLimits(server);
+    assert.equal(soft, hard);
+    assert.ok(Number(soft) > 64, `${soft} of them`);
+  });
+  await server.stop();
+}
+
 async function descriptorCases() {
   const SPARE = 10;
   const WANTED = 40;
@@ -435,6 +455,7 @@ await suite(async () => {
   await drainCases();
   await stuckDrainCases();
   await limitCases();
+  await descriptorLimitCase();
   await descriptorCases();
   await busyStoreCases();
   await Promise.all(servers.map((server) => server.stop()));
