@@ -8,7 +8,8 @@ import {
 } from './lib/client.mjs';
 import { sameMessage } from './lib/expect.mjs';
 import {
-  FRAME, Session, Wire, frame, hpack, padding, requestHeaders, unframe,
+  FRAME, Session, Wire, frame, h2frame, hpack, padding, requestHeaders,
+  unframe,
 } from './lib/raw.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
@@ -25,6 +26,7 @@ const GET_LOCK = '/sync.Syncer/GetLock';
 const SET_RECORD = '/sync.Syncer/SetRecord';
 const LISTEN = '/sync.Syncer/ListenChanges';
 const PROTOCOL_ERROR = 1;
+const STREAM_CLOSED = 5;
 const LARGEST_MESSAGE = 262144;
 const BAD_WIRE = 'proto: cannot parse invalid wire-format data';
 
@@ -118,10 +120,20 @@ function headerRows() {
     notGrpc('text/plain'),
     ['no content-type', having({ 'content-type': undefined }), 415,
       INVALID_ARGUMENT, 'invalid gRPC request content-type ""'],
+    ['GET of another content-type: the type is told first',
+      () => session.call(GET_LOCK, null, { headers: {
+        ':method': 'GET', 'content-type': 'text/plain' } }), 415,
+      INVALID_ARGUMENT, 'invalid gRPC request content-type "text/plain"'],
+    ['GET with a malformed grpc-timeout: that is told first',
+      () => session.call(GET_LOCK, null, { headers: {
+        ':method': 'GET', 'grpc-timeout': '5' } }), 400, INTERNAL,
+      'malformed grpc-timeout: transport: timeout string is too short: "5"'],
     malformed('5', 'timeout string is too short: "5"'),
     malformed('5x', 'timeout unit is not recognized: "5x"'),
     malformed('123456789n', 'timeout string is too long: "123456789n"'),
     ['grpc-timeout 0n', timeout('0n'), 200, DEADLINE_EXCEEDED,
+      'context deadline exceeded'],
+    ['grpc-timeout -1S', timeout('-1S'), 200, DEADLINE_EXCEEDED,
       'context deadline exceeded'],
     ['bad base64 in a -bin header', having({ 'x-bin': '!!!' }), 400, INTERNAL,
       'malformed binary metadata "!!!" in header "x-bin": ' +
@@ -255,7 +267,7 @@ async function acceptedCases() {
       { headers: { 'grpc-encoding': 'gzip' } })));
 }
 
-async function replyCases() {
+async function replyCases(address) {
   const typed = (asked, answered) => test(
     `content-type ${asked} is answered ${answered}`, async () => {
       const answer = await session.message(GET_LOCK, good(),
@@ -282,6 +294,30 @@ async function replyCases() {
     assert.match(raw, /a%25b/);
     assert.match(raw, /^[\x20-\x7e]*$/);
   });
+  await test('a success is HEADERS, a message and trailers', async () => {
+    const { headers, body, trailers } = await session.message(
+      GET_LOCK, good());
+    assert.deepEqual(Object.entries(headers), [
+      [':status', 200], ['content-type', 'application/grpc']]);
+    assert.equal(body.toString('hex'), '0000000000');
+    assert.deepEqual(Object.entries(trailers), [
+      ['grpc-status', '0'], ['grpc-message', '']]);
+  });
+  await test('a message is cut to the headers that the client takes',
+    async () => {
+      const LIST_MAX = 1024;
+      const small = new Session(address,
+        { maxHeaderListSize: LIST_MAX });
+      await small.message(GET_LOCK, good()); // by now it knows the setting
+      const { status, message, headers } = await small.message(
+        `/sync.Syncer/${'a'.repeat(1000)}`, good());
+      assert.equal(status, UNIMPLEMENTED);
+      assert.match(message, /^unknown method a{100,}$/);
+      const size = Object.entries(headers).reduce((sum, [name, value]) =>
+        sum + name.length + String(value).length + 32, 0);
+      assert.ok(size <= LIST_MAX, `${size} bytes`);
+      await small.close();
+    });
   await test('an error is HEADERS alone', async () => {
     const answer = await session.message('/foo.Bar/Baz', good());
     assert.deepEqual(Object.keys(answer.trailers), []);
@@ -357,9 +393,50 @@ async function wireCases(server) {
     assert.ok(fate.reset === PROTOCOL_ERROR || fate.goaway === PROTOCOL_ERROR,
       JSON.stringify(fate));
   });
-  await test('a plain header block is answered', async () => {
-    assert.deepEqual(await wireFate(server.port, requestHeaders(GET_LOCK)),
-      { answered: true });
+  const answered = (name, block) => test(name, async () =>
+    assert.deepEqual(await wireFate(server.port, block), { answered: true }));
+  await answered('a plain header block is answered',
+    requestHeaders(GET_LOCK));
+  await answered('a space behind a value is no fault',
+    requestHeaders(GET_LOCK, [['x-a', 'b ']]));
+  await answered('a control character in a value is no fault',
+    requestHeaders(GET_LOCK, [['x-a', 'b\x01c']]));
+  await test('settings that it does not know are skipped, and it sends none',
+    async () => {
+      const known = [3, 4, 6]; // streams, window, header list
+      const unknown = Buffer.from('fe0300000001' + '0999ffffffff', 'hex');
+      let sent;
+      let settle;
+      const done = new Promise((resolve) => { settle = resolve; });
+      const wire = new Wire(server.port, {
+        onFrame: ({ type, stream, payload, ends }) => {
+          if (type === FRAME.SETTINGS && payload.length) sent ??= payload;
+          if (ends && stream === 1) settle();
+        },
+      });
+      wire.write(h2frame(FRAME.SETTINGS, 0, 0, unknown));
+      wire.request(1, requestHeaders(GET_LOCK), frame(good()));
+      await within(10, 'an answer', done);
+      for (let at = 0; at < sent.length; at += 6) {
+        assert.ok(known.includes(sent.readUInt16BE(at)), sent.toString('hex'));
+      }
+      await wire.destroy();
+    });
+  await test('DATA behind the end of a stream is STREAM_CLOSED', async () => {
+    let settle;
+    const code = new Promise((resolve) => { settle = resolve; });
+    const wire = new Wire(server.port, {
+      onFrame: ({ type, payload }) => {
+        if (type === FRAME.RST_STREAM) settle(payload.readUInt32BE(0));
+        if (type === FRAME.GOAWAY) settle(payload.readUInt32BE(4));
+      },
+    });
+    wire.request(1, requestHeaders(LISTEN), frame(encode('ListenChanges',
+      user.signed('ListenChanges', {}))));
+    wire.finishRequest(1, frame(good()));
+    assert.equal(await within(10, 'an error', code), STREAM_CLOSED);
+    await wire.destroy();
+    isLockReply(await session.message(GET_LOCK, good()));
   });
   await refused('a header name in capitals is a protocol error',
     requestHeaders(GET_LOCK, [['X-Capital', '1']]));
@@ -429,7 +506,7 @@ await suite(async () => {
   await table(headerRows());
   await table(bodyRows());
   await acceptedCases();
-  await replyCases();
+  await replyCases(server.address);
   await wireCases(server);
   await session.close();
   client.close();
