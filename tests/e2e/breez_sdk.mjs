@@ -16,8 +16,7 @@ const SDK = '@breeztech/breez-sdk-spark';
 const MNEMONIC = `${'abandon '.repeat(11)}about`;
 const EVERY = { limit: 100000 };
 const SECONDS = 30;
-// Thorough: more than a page of ListChanges holds.
-const MANY = process.env.E2E_THOROUGH ? 1500 : scaled(300);
+const MANY = scaled(1500); // more than a page of ListChanges holds
 const DEVICES = 5;
 // The SDK pushes all that waits before it pulls, and takes the revision of its
 // last push for what it knows: two bursts must fit into the overlap rule.
