@@ -217,24 +217,38 @@ static void reply_page(struct exchange *x, unsigned status, const char *text)
 	buf_release(&body);
 }
 
+static bool may_be_asked(struct slice method)
+{
+	static const char *const methods[] = {
+		"HEAD", "GET", "POST", "PUT", "PATCH", "DELETE"};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(methods); i++) {
+		if (slice_eq_str(method, methods[i]))
+			return true;
+	}
+	return false;
+}
+
 /* A browser asks whether a script of another origin may call us: it may, since
  * what protects a user's data is the signature. */
 static void reply_preflight(struct exchange *x)
 {
 	struct slice wanted =
 		exchange_header(x, "access-control-request-headers");
+	struct slice method =
+		exchange_header(x, "access-control-request-method");
 	struct reply_header headers[5] = {
 		{"vary", slice_str("Origin, Access-Control-Request-Method, "
 				   "Access-Control-Request-Headers")},
 	};
 	size_t n = 1;
 
-	if (exchange_header(x, "origin").ptr) {
+	if (exchange_header(x, "origin").ptr && may_be_asked(method)) {
 		headers[n++] = (struct reply_header){
 			"access-control-allow-origin", slice_str("*")};
 		headers[n++] = (struct reply_header){
-			"access-control-allow-methods",
-			exchange_header(x, "access-control-request-method")};
+			"access-control-allow-methods", method};
 		headers[n++] = (struct reply_header){
 			"access-control-max-age", slice_str(PREFLIGHT_MAX_AGE)};
 		if (wanted.ptr)
@@ -254,7 +268,7 @@ static bool is_call(const struct exchange *x)
 static bool is_preflight(const struct exchange *x)
 {
 	return slice_eq_str(x->method, "OPTIONS") &&
-	       exchange_header(x, "access-control-request-method").ptr;
+	       exchange_header(x, "access-control-request-method").len > 0;
 }
 
 static void answer_page(struct exchange *x)

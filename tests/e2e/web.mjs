@@ -379,7 +379,7 @@ function allowed(headers) {
 async function preflightCases(via) {
   const ask = (headers, path = SET_RECORD) => via.ask(
     'OPTIONS', path, { headers });
-  for (const method of ['POST', 'GET', 'PUT']) {
+  for (const method of ['POST', 'GET', 'HEAD', 'PUT', 'PATCH', 'DELETE']) {
     await test(`${via.name}: a preflight for ${method}`, async () => {
       const { http, headers, body } = await ask({
         origin: ORIGIN, 'access-control-request-method': method,
@@ -395,6 +395,17 @@ async function preflightCases(via) {
         'access-control-max-age': '7200',
       });
     });
+  }
+  for (const method of ['TRACE', 'post', 'POST, GET']) {
+    await test(`${via.name}: a preflight for ${method} allows nothing`,
+      async () => {
+        const { http, headers } = await ask({
+          origin: ORIGIN, 'access-control-request-method': method,
+          'access-control-request-headers': WANTED });
+        assert.equal(http, 204);
+        assert.equal(headers.vary, PREFLIGHT_VARY);
+        assert.deepEqual(allowed(headers), {});
+      });
   }
   await test(`${via.name}: a preflight that names no headers`, async () => {
     const { http, headers } = await ask(
@@ -413,6 +424,11 @@ async function preflightCases(via) {
     const { http, headers } = await ask({ origin: ORIGIN }, '/');
     assert.equal(http, 200);
     assert.equal(headers['access-control-allow-methods'], undefined);
+  });
+  await test(`${via.name}: nor is OPTIONS for no method`, async () => {
+    const { http } = await ask(
+      { origin: ORIGIN, 'access-control-request-method': '' }, '/');
+    assert.equal(http, 200);
   });
 }
 
