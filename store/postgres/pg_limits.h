@@ -30,6 +30,9 @@
 #define PG_LOCK_MS	2000
 #define PG_STATEMENT_MS 5000
 
+/* After so long the server gives up a connection of ours that takes nothing. */
+#define PG_STUCK_MS 60000
+
 /* Silence of a server that owes an answer: after the first it does not count as
  * usable, after the second the connection is given up. Longer than a statement
  * may take. */

@@ -169,6 +169,7 @@ static void send_listen(struct pg_listen *l)
 	}
 	l->listening = true;
 	(void)snprintf(sql, sizeof(sql), "LISTEN \"%s\"", l->channel);
+	pg_conn_run(&l->conn, PG_SQL_SETTINGS, NULL);
 	pg_conn_run_text(&l->conn, sql);
 	pg_conn_sync(&l->conn);
 }

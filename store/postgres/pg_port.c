@@ -451,15 +451,15 @@ static void on_chore(struct pg_slot *s, const PGresult *result)
 
 /* ---- dispatch ---- */
 
-/* Writes that wait for no more than time: the timer has them sent. */
+/* Writes that wait for no more than time: the timer has them sent. If the time
+ * is over they wait for a connection, and go when one is idle. */
 static void wait_for_group(struct pg_port *p)
 {
-	if (p->records.n + p->locks.n == 0 || timer_is_set(&p->gather))
+	int64_t at_ns = p->group_sent_ns + PG_GATHER_MS * NS_PER_MS;
+
+	if (p->records.n + p->locks.n == 0 || at_ns <= now_ns(p))
 		return;
-	/* Without it they go when the group under way has ended. */
-	if (timer_set(&p->gather, loop_of(p),
-		    MAX(p->group_sent_ns, now_ns(p)) +
-			    PG_GATHER_MS * NS_PER_MS) < 0)
+	if (timer_set(&p->gather, loop_of(p), at_ns) < 0)
 		log_error(NULL, "database.timer_failed");
 }
 

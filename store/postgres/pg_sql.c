@@ -24,26 +24,31 @@
  * not committed, fails; what the transaction did before it is undone. */
 #define RECEIPT_OR_FAIL "1 / (SELECT count(*) FROM receipt)"
 
+/* clang-format off */
 /* A commit that is not flushed is none. Where statistics are old, as in a
  * database that fills for the first time, the planner would read whole tables;
- * and compiling costs more than it brings. All of ours have an index. */
-#define SETTINGS(local)                                                                                                   \
-	"SELECT set_config('synchronous_commit', replace("                                                                \
-	"current_setting('synchronous_commit'), 'off', 'on'), " local                                                     \
-	"), set_config('default_transaction_isolation', 'read committed', " local                                         \
-	"), set_config('lock_timeout', '" TEXT(PG_LOCK_MS) "', " local "), set_config('statement_timeout', '" TEXT(       \
-		PG_STATEMENT_MS) "', " local                                                                              \
-				 "), set_config('idle_in_transaction_session_timeout', '" TEXT(                           \
-					 PG_STATEMENT_MS) "', " local                                                     \
-							  "), set_config('jit', 'off', " local                            \
-							  "), set_config('plan_cache_mode', 'force_generic_plan', " local \
-							  "), set_config('enable_seqscan', 'off', " local                 \
-							  "), set_config('enable_bitmapscan', 'off', " local              \
-							  "), set_config('enable_hashjoin', 'off', " local                \
-							  "), set_config('enable_mergejoin', 'off', " local               \
-							  ")"
+ * and compiling costs more than it brings. All of ours have an index. A process
+ * of ours that stands still must not keep the queue of notices from being
+ * emptied: its connections end. */
+#define SET(name, value, local)                                                \
+	"set_config('" name "', '" value "', " local ")"
+#define SETTINGS(local)                                                        \
+	"SELECT set_config('synchronous_commit',"                              \
+	" replace(current_setting('synchronous_commit'), 'off', 'on'), "       \
+	local "), "                                                            \
+	SET("default_transaction_isolation", "read committed", local) ", "     \
+	SET("lock_timeout", TEXT(PG_LOCK_MS), local) ", "                      \
+	SET("statement_timeout", TEXT(PG_STATEMENT_MS), local) ", "            \
+	SET("idle_in_transaction_session_timeout",                             \
+		TEXT(PG_STATEMENT_MS), local) ", "                             \
+	SET("tcp_user_timeout", TEXT(PG_STUCK_MS), local) ", "                 \
+	SET("jit", "off", local) ", "                                          \
+	SET("plan_cache_mode", "force_generic_plan", local) ", "               \
+	SET("enable_seqscan", "off", local) ", "                               \
+	SET("enable_bitmapscan", "off", local) ", "                            \
+	SET("enable_hashjoin", "off", local) ", "                              \
+	SET("enable_mergejoin", "off", local)
 
-/* clang-format off */
 const struct pg_statement pg_statements[PG_SQL_STATEMENTS] = {
 [PG_SQL_BEGIN] = {"begin", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"},
 [PG_SQL_COMMIT] = {"commit", "COMMIT"},
