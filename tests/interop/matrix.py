@@ -4,6 +4,7 @@
 
 Usage: matrix.py [ROW...]
 """
+import collections
 import contextlib
 import json
 import os
@@ -27,14 +28,13 @@ GO_TOOLS = {
 }
 
 # Those of grpc's interop descriptions that need no credentials.
-GO_CASES = [
+INTEROP_CASES = [
     'empty_unary', 'large_unary', 'client_streaming', 'server_streaming',
     'ping_pong', 'empty_stream', 'timeout_on_sleeping_server',
     'cancel_after_begin', 'cancel_after_first_response',
     'status_code_and_message', 'special_status_message', 'custom_metadata',
     'unimplemented_method', 'unimplemented_service',
 ]
-
 # What h2spec may find, by parts of its tests' names. The web port speaks
 # HTTP/1.1 too, and answers a bad preface in it; nghttp2 takes a lower stream id
 # for a late frame. The native port refuses h2spec's requests as soon as it has
@@ -54,6 +54,9 @@ class Skip(Exception):
     pass
 
 
+Server = collections.namedtuple('Server', ['native', 'web', 'process'])
+
+
 def run(command, seconds=120, **more):
     result = subprocess.run(command, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True,
@@ -68,13 +71,29 @@ def must(command, **more):
     return output
 
 
+def count_tap(command, **more):
+    """Runs a program that prints TAP; the number of its cases."""
+    code, output = run(command, 300, **more)
+    passed = re.findall(r'^ok \d+', output, re.M)
+    if code != 0 or f'\n1..{len(passed)}\n' not in output:
+        rest = [line for line in output.splitlines()
+                if not line.startswith('ok ')]
+        raise AssertionError('\n'.join(rest)[-1000:] or f'status {code}')
+    return len(passed)
+
+
+def need(*programs):
+    for name in programs:
+        if not shutil.which(name):
+            raise Skip(f'{name} is missing')
+
+
 def go_tool(name):
     package, version, program = GO_TOOLS[name]
     path = os.path.join(TOOLS, 'bin', program)
     if os.path.exists(path):
         return path
-    if not shutil.which('go'):
-        raise Skip('Go is missing')
+    need('go')
     code, output = run(['go', 'install', f'{package}@{version}'], 600,
                        env={**os.environ, 'GOFLAGS': '-mod=mod',
                             'GOBIN': os.path.join(TOOLS, 'bin')})
@@ -83,34 +102,62 @@ def go_tool(name):
     return path
 
 
+def venv(name, *packages):
+    """The Python of a directory of its own with these packages."""
+    directory = os.path.join(TOOLS, name)
+    python = os.path.join(directory, 'bin', 'python')
+    if os.path.exists(python):
+        return python
+    for command in ([sys.executable, '-m', 'venv', directory],
+                    [python, '-m', 'pip', 'install', '--quiet', *packages]):
+        code, output = run(command, 300)
+        if code != 0:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise Skip(f'{command[2]}: {output.strip().splitlines()[-1]}')
+    return python
+
+
 @contextlib.contextmanager
 def program(command, pattern, **more):
-    """Runs it and gives what `pattern` found in its output."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT,
-                               stdin=subprocess.PIPE, text=True, **more)
+    """Runs it, which ends well at SIGTERM; gives it and what `pattern` found in
+    its output."""
+    process = subprocess.Popen(
+        ['setpriv', '--pdeathsig', 'KILL', *command], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, text=True, **more)
     try:
         for line in process.stdout:
             match = re.search(pattern, line)
             if match:
-                yield match
+                yield process, match
                 break
         else:
             raise AssertionError(f'{command[0]} did not start')
-    finally:
         process.terminate()
+        code = process.wait(60)
+        assert code == 0, f'{command[0]} ended with {code}'
+    finally:
+        process.kill()
         process.wait()
 
 
 @contextlib.contextmanager
 def tallyd():
-    with tempfile.TemporaryDirectory() as directory:
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
         env = {**os.environ, 'SQLITE_DIR_PATH': directory + '/db',
                'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
                'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0'}
-        with program([os.path.join(ROOT, 'build/tallyd')],
-                     r'listening at (\S+?)" web=(\S+)', env=env) as match:
-            yield match[1], match[2]
+        process, match = stack.enter_context(program(
+            [os.path.join(ROOT, 'build/tallyd')],
+            r'listening at (\S+?)" web=(\S+)', env=env))
+        yield Server(match[1], match[2], process)
+
+
+@contextlib.contextmanager
+def interop_server():
+    with program([os.path.join(ROOT, 'build/tests/interop/interop-server')],
+                 r'listening at (\S+):(\d+)') as (_, match):
+        yield match[1], match[2]
 
 
 def signed(method, request):
@@ -128,24 +175,20 @@ def signed(method, request):
 
 def grpc_go():
     client = go_tool('grpc-go')
-    with program([os.path.join(ROOT, 'build/tests/interop/interop-server')],
-                 r'listening at (\S+):(\d+)') as match:
-        failed = []
-        for case in GO_CASES:
-            code, _ = run([client, f'--server_host={match[1]}',
-                           f'--server_port={match[2]}',
-                           f'--test_case={case}'], 60)
-            if code != 0:
-                failed.append(case)
+    with interop_server() as (host, port):
+        failed = [case for case in INTEROP_CASES if run(
+            [client, f'--server_host={host}', f'--server_port={port}',
+             f'--test_case={case}'], 60)[0] != 0]
     assert not failed, f'failed: {", ".join(failed)}'
-    return f'{len(GO_CASES)} cases'
+    return f'{len(INTEROP_CASES)} cases'
 
 
 def h2spec():
     tool = go_tool('h2spec')
     counts = []
-    with tallyd() as addresses:
-        for port, address in zip(('native', 'web'), addresses):
+    with tallyd() as server:
+        for port in 'native', 'web':
+            address = getattr(server, port)
             host, number = address.rsplit(':', 1)
             _, output = run([tool, '-h', host, '-p', number], 300)
             summary = re.search(r'(\d+) tests, (\d+) passed.*', output)
@@ -160,13 +203,13 @@ def h2spec():
 
 def grpcurl():
     tool = go_tool('grpcurl')
-    with tallyd() as (native, _):
-        services = must([tool, '-plaintext', native, 'list'])
+    with tallyd() as server:
+        services = must([tool, '-plaintext', server.native, 'list'])
         assert 'sync.Syncer' in services, services
         request = signed('GetLock', {'lock_name': 'n'})
-        must([tool, '-plaintext', '-d', request, native,
+        must([tool, '-plaintext', '-d', request, server.native,
               'sync.Syncer/GetLock'])
-        health = must([tool, '-plaintext', native,
+        health = must([tool, '-plaintext', server.native,
                        'grpc.health.v1.Health/Check'])
         assert 'SERVING' in health, health
     return 'list, GetLock and Check through reflection'
@@ -178,30 +221,21 @@ def ghz():
     descriptors = os.path.join(TOOLS, 'sync.pb')
     must(['protoc', f'--proto_path={PROTO}', '--include_imports',
           f'--descriptor_set_out={descriptors}', 'sync.proto'])
-    with tallyd() as (native, _):
+    with tallyd() as server:
         output = must([
             tool, '--insecure', '--protoset', descriptors,
             '--call', 'sync.Syncer.GetLock', '-n', '5000', '-c', '50', '-d',
-            signed('GetLock', {'lock_name': 'n'}), native])
+            signed('GetLock', {'lock_name': 'n'}), server.native])
     assert re.search(r'\[OK\]\s+5000', output), output[-600:]
     return '5000 of 5000 OK, ' + re.search(
         r'Requests/sec:\s*\S+', output)[0].replace('\t', ' ')
 
 
 def pypi_grpcio():
-    python = os.path.join(TOOLS, 'venv', 'bin', 'python')
-    if not os.path.exists(python):
-        must([sys.executable, '-m', 'venv', os.path.join(TOOLS, 'venv')])
-        code, output = run([python, '-m', 'pip', 'install', '--quiet',
-                            'grpcio', 'protobuf', 'grpcio-tools'], 300)
-        if code != 0:
-            shutil.rmtree(os.path.join(TOOLS, 'venv'))
-            raise Skip(f'pip: {output.strip().splitlines()[-1]}')
-    output = must([python, 'tests/e2e/python_client.py'], cwd=ROOT,
-                  env={**os.environ, 'TALLYD': 'build/tallyd'})
+    python = venv('venv', 'grpcio', 'protobuf', 'grpcio-tools')
+    cases = count_tap([python, 'tests/e2e/python_client.py'], cwd=ROOT,
+                      env={**os.environ, 'TALLYD': 'build/tallyd'})
     version = must([python, '-c', 'import grpc; print(grpc.__version__)'])
-    assert 'not ok' not in output, output[-600:]
-    cases = len(re.findall(r'^ok ', output, re.M))
     return f'grpcio {version.strip()}, {cases} cases'
 
 
@@ -225,7 +259,7 @@ def main():
         except (AssertionError, subprocess.TimeoutExpired) as reason:
             result, detail = 'FAIL', reason
         counts[result] += 1
-        print(f'{result:8} {name:12} {detail}', flush=True)
+        print(f'{result:8} {name:13} {detail}', flush=True)
     print(f'{counts["PASS"]} passed, {counts["FAIL"]} failed, '
           f'{counts["SKIPPED"]} skipped')
     return 1 if counts['FAIL'] or not counts['PASS'] else 0
