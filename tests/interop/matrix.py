@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 TOOLS = os.path.join(ROOT, 'build-interop')
 PROTO = os.path.join(ROOT, 'proto')
+HERE = os.path.join(ROOT, 'tests/interop')
 
 GO_TOOLS = {
     'grpc-go': ('google.golang.org/grpc/interop/client', 'v1.65.0', 'client'),
@@ -88,6 +89,18 @@ def need(*programs):
             raise Skip(f'{name} is missing')
 
 
+def build(command, network_words, **more):
+    """Its packages may be out of reach; else it builds."""
+    code, output = run(command, 600, **more)
+    if code == 0:
+        return
+    lines = output.strip().splitlines()
+    for line in lines:
+        if re.search(network_words, line):
+            raise Skip(f'{command[0]}: {line.strip()[:200]}')
+    raise AssertionError(f'{command[0]}: ' + '\n'.join(lines[-20:]))
+
+
 def go_tool(name):
     package, version, program = GO_TOOLS[name]
     path = os.path.join(TOOLS, 'bin', program)
@@ -141,12 +154,12 @@ def program(command, pattern, **more):
 
 
 @contextlib.contextmanager
-def tallyd():
+def tallyd(**settings):
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         env = {**os.environ, 'SQLITE_DIR_PATH': directory + '/db',
                'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
-               'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0'}
+               'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0', **settings}
         process, match = stack.enter_context(program(
             [os.path.join(ROOT, 'build/tallyd')],
             r'listening at (\S+?)" web=(\S+)', env=env))
@@ -158,6 +171,32 @@ def interop_server():
     with program([os.path.join(ROOT, 'build/tests/interop/interop-server')],
                  r'listening at (\S+):(\d+)') as (_, match):
         yield match[1], match[2]
+
+
+def certificate(directory):
+    """A CA's ca.pem, and the settings of a server with its certificate."""
+    def issue(name, *more):
+        must(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
+              'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
+              f'/CN={name}', '-keyout', f'{name}.key', '-out', f'{name}.pem',
+              *more], cwd=directory)
+    issue('ca')
+    issue('server', '-CA', 'ca.pem', '-CAkey', 'ca.key',
+          '-addext', 'subjectAltName=IP:127.0.0.1',
+          '-addext', 'basicConstraints=critical,CA:FALSE')
+    return f'{directory}/ca.pem', {
+        'TLS_CERT_FILE': f'{directory}/server.pem',
+        'TLS_KEY_FILE': f'{directory}/server.key'}
+
+
+def count_client(*command):
+    """The cases of a client of ours: it is given a server in clear, one over
+    TLS and its CA, and the process of the first."""
+    with tempfile.TemporaryDirectory() as directory:
+        ca, settings = certificate(directory)
+        with tallyd() as clear, tallyd(**settings) as secure:
+            return count_tap([*command, clear.native, secure.native, ca,
+                              str(clear.process.pid)])
 
 
 def signed(method, request):
@@ -231,6 +270,23 @@ def ghz():
         r'Requests/sec:\s*\S+', output)[0].replace('\t', ' ')
 
 
+def tonic():
+    need('cargo', 'rustc')
+    folder = os.path.join(HERE, 'tonic')
+    with open(os.path.join(folder, 'Cargo.toml'), encoding='utf-8') as file:
+        wanted = re.search(r'^rust-version = "(.*)"', file.read(), re.M)[1]
+    found = re.match(r'rustc (\d+\.\d+)', must(['rustc', '--version']))[1]
+    if [*map(int, found.split('.'))] < [*map(int, wanted.split('.'))]:
+        raise Skip(f'Rust {found} is older than {wanted}')
+    target = os.path.join(TOOLS, 'tonic')
+    build(['cargo', 'build', '--locked', '--quiet'],
+          'failed to download|[Cc]ould not resolve host|spurious network',
+          cwd=folder, env={**os.environ, 'CARGO_TARGET_DIR': target})
+    cases = count_client(os.path.join(target, 'debug/tonic-client'))
+    spec = must(['cargo', 'pkgid', '--offline', 'tonic'], cwd=folder)
+    return f'tonic {spec.strip().rsplit("@", 1)[1]}, {cases} cases'
+
+
 def pypi_grpcio():
     python = venv('venv', 'grpcio', 'protobuf', 'grpcio-tools')
     cases = count_tap([python, 'tests/e2e/python_client.py'], cwd=ROOT,
@@ -244,6 +300,7 @@ ROWS = {
     'h2spec': h2spec,
     'grpcurl': grpcurl,
     'ghz': ghz,
+    'tonic': tonic,
     'pypi-grpcio': pypi_grpcio,
 }
 
