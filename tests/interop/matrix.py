@@ -6,6 +6,7 @@ Usage: matrix.py [ROW...]
 """
 import collections
 import contextlib
+import functools
 import json
 import os
 import re
@@ -36,6 +37,15 @@ INTEROP_CASES = [
     'status_code_and_message', 'special_status_message', 'custom_metadata',
     'unimplemented_method', 'unimplemented_service',
 ]
+# And those that grpc-java's client has beside them; cacheable_unary needs a
+# cache in between.
+JAVA_CASES = INTEROP_CASES + [
+    'client_compressed_unary', 'server_compressed_unary',
+    'client_compressed_streaming', 'server_compressed_streaming',
+    'pick_first_unary', 'rpc_soak', 'channel_soak',
+]
+JAVA_TRANSPORTS = ['netty', 'okhttp']
+
 # What h2spec may find, by parts of its tests' names. The web port speaks
 # HTTP/1.1 too, and answers a bad preface in it; nghttp2 takes a lower stream id
 # for a late frame. The native port refuses h2spec's requests as soon as it has
@@ -287,6 +297,42 @@ def tonic():
     return f'tonic {spec.strip().rsplit("@", 1)[1]}, {cases} cases'
 
 
+@functools.cache
+def java_command():
+    """Builds tests/interop/java; how to run its classes."""
+    need('java', 'javac', 'mvn')
+    folder = os.path.join(HERE, 'java')
+    build(['mvn', '--batch-mode', '--quiet', '-Dstyle.color=never', 'compile'],
+          '(Could not|failed to) transfer|Unknown host|release .* not supported',
+          cwd=folder)
+    target = os.path.join(TOOLS, 'java')
+    with open(os.path.join(target, 'classpath'), encoding='utf-8') as file:
+        return ['java', '-cp', f'{target}/classes:{file.read()}']
+
+
+def grpc_java():
+    java = java_command()
+    vectors = os.path.join(ROOT, 'tests/vectors/signing.json')
+    version = re.search(r'grpc-stub-([\d.]+)\.jar', java[-1])[1]
+    counts = [f'{count_client(*java, "tallyd.Client", name, vectors)} cases '
+              f'over {name}' for name in JAVA_TRANSPORTS]
+    return f'grpc-java {version}, {", ".join(counts)}'
+
+
+def grpc_java_interop():
+    java = java_command()
+    client = 'io.grpc.testing.integration.TestServiceClient'
+    with interop_server() as (host, port):
+        failed = [f'{case} over {name}' for name in JAVA_TRANSPORTS
+                  for case in JAVA_CASES if run(
+                      [*java, client, f'--server_host={host}',
+                       f'--server_port={port}', '--use_tls=false',
+                       f'--use_okhttp={str(name == "okhttp").lower()}',
+                       f'--test_case={case}'], 60)[0] != 0]
+    assert not failed, f'failed: {", ".join(failed)}'
+    return f'{len(JAVA_CASES)} cases over {" and ".join(JAVA_TRANSPORTS)} each'
+
+
 def pypi_grpcio():
     python = venv('venv', 'grpcio', 'protobuf', 'grpcio-tools')
     cases = count_tap([python, 'tests/e2e/python_client.py'], cwd=ROOT,
@@ -301,6 +347,8 @@ ROWS = {
     'grpcurl': grpcurl,
     'ghz': ghz,
     'tonic': tonic,
+    'grpc-java': grpc_java,
+    'java-interop': grpc_java_interop,
     'pypi-grpcio': pypi_grpcio,
 }
 
