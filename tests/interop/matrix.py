@@ -29,6 +29,9 @@ GO_TOOLS = {
     'ghz': ('github.com/bojand/ghz/cmd/ghz', 'latest', 'ghz'),
 }
 
+# The device's log is read, so that it is one version.
+BREEZ_SDK = 'breez-sdk-spark==0.27.2'
+
 # Those of grpc's interop descriptions that need no credentials.
 INTEROP_CASES = [
     'empty_unary', 'large_unary', 'client_streaming', 'server_streaming',
@@ -164,9 +167,11 @@ def program(command, pattern, **more):
 
 
 @contextlib.contextmanager
-def tallyd(**settings):
+def tallyd(directory=None, **settings):
+    """Serves, on free ports unless `settings` name others."""
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        directory = directory or stack.enter_context(
+            tempfile.TemporaryDirectory())
         env = {**os.environ, 'SQLITE_DIR_PATH': directory + '/db',
                'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
                'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0', **settings}
@@ -341,6 +346,19 @@ def pypi_grpcio():
     return f'grpcio {version.strip()}, {cases} cases'
 
 
+def pypi_breez_sdk():
+    python = venv('venv-breez', BREEZ_SDK)
+    alone = ['unshare', '--net']
+    if os.geteuid() != 0:
+        alone.insert(1, '--map-root-user')
+    code, output = run([*alone, 'true'])
+    if code != 0:
+        raise Skip(f'no network of its own: {output.strip()}')
+    cases = count_tap([*alone, sys.executable,
+                       os.path.join(HERE, 'breez_sdk.py'), python])
+    return f'{BREEZ_SDK.replace("==", " ")}, {cases} cases'
+
+
 ROWS = {
     'grpc-go': grpc_go,
     'h2spec': h2spec,
@@ -350,6 +368,7 @@ ROWS = {
     'grpc-java': grpc_java,
     'java-interop': grpc_java_interop,
     'pypi-grpcio': pypi_grpcio,
+    'pypi-breez': pypi_breez_sdk,
 }
 
 
