@@ -8,22 +8,16 @@
 #include "base/mem.h"
 #include "config/limits.h"
 #include "store/page.h"
+#include "store/postgres/pg_queue.h"
 
 /* How often a port looks after what waits. */
 #define TICK_MS 250
-
-/* Operations that wait, the oldest first. */
-struct queue {
-	struct store_op *first;
-	struct store_op **end; /* where the next one is linked */
-	size_t n;
-};
 
 struct pg_port {
 	struct ports_port ports_port; /* first: it is freed as that */
 	struct pg_shared *shared;     /* ref */
 	bool is_first;
-	struct queue records, locks, reads;
+	struct pg_queue records, locks, reads;
 	size_t in_flight;
 	struct pg_slot *slots; /* own */
 	size_t n_slots;
@@ -68,46 +62,7 @@ static int64_t now_ns(const struct pg_port *p)
 
 /* ---- queues ---- */
 
-static void queue_init(struct queue *q)
-{
-	*q = (struct queue){.end = &q->first};
-}
-
-static void queue_append(struct queue *q, struct store_op *op)
-{
-	op->next = NULL;
-	*q->end = op;
-	q->end = &op->next;
-	q->n++;
-}
-
-/* Takes out what `at`, a link of the queue, points to. */
-static struct store_op *queue_take(struct queue *q, struct store_op **at)
-{
-	struct store_op *op = *at;
-
-	*at = op->next;
-	if (!*at)
-		q->end = at;
-	q->n--;
-	return op;
-}
-
-/* Back to where it was, by the time it has waited. */
-static void queue_return(struct queue *q, struct store_op *op)
-{
-	struct store_op **at = &q->first;
-
-	while (*at && (*at)->queued_ns <= op->queued_ns)
-		at = &(*at)->next;
-	op->next = *at;
-	if (!*at)
-		q->end = &op->next;
-	*at = op;
-	q->n++;
-}
-
-static struct queue *queue_of(struct pg_port *p, const struct store_op *op)
+static struct pg_queue *queue_of(struct pg_port *p, const struct store_op *op)
 {
 	switch (op->kind) {
 	case STORE_SET_RECORD: return &p->records;
@@ -151,10 +106,10 @@ static bool is_over(const struct pg_port *p, const struct store_op *op,
 
 /* Takes out what `at` points to and, unless it is over, puts it into the
  * batch. */
-static void take_into(struct pg_port *p, struct pg_batch *b, struct queue *q,
+static void take_into(struct pg_port *p, struct pg_batch *b, struct pg_queue *q,
 	struct store_op **at)
 {
-	struct store_op *op = queue_take(q, at);
+	struct store_op *op = pg_queue_take(q, at);
 	enum store_outcome outcome;
 
 	if (is_over(p, op, &outcome))
@@ -163,14 +118,14 @@ static void take_into(struct pg_port *p, struct pg_batch *b, struct queue *q,
 		b->ops[b->n++] = op;
 }
 
-static void end_overdue(struct pg_port *p, struct queue *q)
+static void end_overdue(struct pg_port *p, struct pg_queue *q)
 {
 	struct store_op **at = &q->first;
 	enum store_outcome outcome;
 
 	while (*at) {
 		if (is_over(p, *at, &outcome))
-			answer(p, queue_take(q, at), outcome);
+			answer(p, pg_queue_take(q, at), outcome);
 		else
 			at = &(*at)->next;
 	}
@@ -178,7 +133,7 @@ static void end_overdue(struct pg_port *p, struct queue *q)
 
 static void try_again(struct pg_port *p, struct store_op *op)
 {
-	queue_return(queue_of(p, op), op);
+	pg_queue_return(queue_of(p, op), op);
 	loop_defer(loop_of(p), &p->dispatch);
 }
 
@@ -324,7 +279,7 @@ static size_t bytes_of(const struct store_op *op)
 
 /* The oldest that may go, as many as a group holds. One that has failed before
  * goes alone: it may have been what the others failed for. */
-static void fill_group(struct pg_port *p, struct pg_slot *s, struct queue *q,
+static void fill_group(struct pg_port *p, struct pg_slot *s, struct pg_queue *q,
 	enum pg_batch_kind kind)
 {
 	struct store_op **at = &q->first, *op;
@@ -354,7 +309,7 @@ static void fill_reads(struct pg_port *p, struct pg_slot *s)
 		take_into(p, &s->batch, &p->reads, &p->reads.first);
 }
 
-static int64_t age_ns(const struct pg_port *p, const struct queue *q)
+static int64_t age_ns(const struct pg_port *p, const struct pg_queue *q)
 {
 	return q->first ? now_ns(p) - q->first->queued_ns : -1;
 }
@@ -530,7 +485,7 @@ void pg_port_submit(struct store_port *port, struct store_op *op)
 	op->queued_ns = now_ns(p);
 	op->attempts = 0;
 	p->in_flight++;
-	queue_append(queue_of(p, op), op);
+	pg_queue_append(queue_of(p, op), op);
 	loop_defer(loop_of(p), &p->dispatch);
 }
 
@@ -685,9 +640,9 @@ int pg_port_attach(struct pg_shared *shared, struct store *store,
 	pg_poll_init(&p->poll, &p->listener);
 	p->slots = slots;
 	p->n_slots = n;
-	queue_init(&p->records);
-	queue_init(&p->locks);
-	queue_init(&p->reads);
+	pg_queue_init(&p->records);
+	pg_queue_init(&p->locks);
+	pg_queue_init(&p->reads);
 	pg_params_init(&p->params);
 	list_init(&p->dispatch.node);
 	p->dispatch.run = dispatch;
