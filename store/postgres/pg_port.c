@@ -28,16 +28,10 @@ struct pg_port {
 	int64_t group_sent_ns; /* the last one */
 	bool sound;
 
-	/* Chores. */
+	struct pg_chores chores;
 	struct store_listener listener; /* behind ours, which sees notices */
-	struct pg_poll poll;
-	int64_t polled_ns;
 	struct message sweep_message;
 	atomic_bool sweep_posted;
-	bool sweep;
-	struct user_id nudges[PG_NUDGES_MAX];
-	size_t n_nudges;
-	bool nudge_all; /* there were more */
 };
 
 static struct pg_port *port_of(struct store_port *port)
@@ -345,63 +339,11 @@ static bool fill(struct pg_port *p, struct pg_slot *s)
 	return s->batch.n > 0;
 }
 
-/* ---- chores ---- */
-
-static bool has_chores(const struct pg_port *p)
-{
-	return p->sweep || p->n_nudges > 0 || p->nudge_all ||
-	       p->poll.next < p->poll.n_users;
-}
-
-static void send_notify(struct pg_port *p, struct pg_slot *s, const char *whom)
-{
-	char text[PG_TOKEN_BYTES + USER_ID_HEX + 8];
-	int len = snprintf(text, sizeof(text), "%s %s 0:-", s->token, whom);
-
-	pg_params_reset(&p->params);
-	pg_params_text(&p->params, slice_of(text, (size_t)len));
-	pg_conn_run(&s->conn, PG_SQL_NOTIFY, &p->params);
-}
-
-static void send_nudges(struct pg_port *p, struct pg_slot *s)
-{
-	char hex[USER_ID_HEX + 1];
-	size_t i;
-
-	for (i = 0; i < p->n_nudges && !p->nudge_all; i++) {
-		user_id_hex(&p->nudges[i], hex);
-		send_notify(p, s, hex);
-	}
-	if (p->nudge_all)
-		send_notify(p, s, "*");
-	p->n_nudges = 0;
-	p->nudge_all = false;
-}
-
-static void send_chores(struct pg_port *p, struct pg_slot *s)
-{
-	pg_slot_busy_with_chores(s);
-	send_nudges(p, s);
-	if (p->sweep) {
-		pg_conn_run(&s->conn, PG_SQL_SWEEP_LOCKS, NULL);
-		pg_conn_run(&s->conn, PG_SQL_SWEEP_RECEIPTS, NULL);
-	}
-	p->sweep = false;
-	if (pg_poll_next(&p->poll, &p->params))
-		pg_conn_run(&s->conn, PG_SQL_POLL, &p->params);
-	pg_conn_sync(&s->conn);
-}
-
 static void on_chore(struct pg_slot *s, const PGresult *result)
 {
 	struct pg_port *p = s->ctx;
-	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
-	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
-		log_warn(NULL, "store.chore_failed",
-			F_STR("reason", text ? text : ""));
-	else if (PQnfields(result) == 2) /* the poll's alone */
-		pg_poll_take(&p->poll, result);
+	pg_chores_take(&p->chores, result);
 }
 
 /* ---- dispatch ---- */
@@ -423,9 +365,10 @@ static void dispatch(struct deferred *d)
 	struct pg_port *p = CONTAINER_OF(d, struct pg_port, dispatch);
 	struct pg_slot *s;
 
-	while ((s = idle_slot(p)) && (has_chores(p) || n_waiting(p) > 0)) {
-		if (has_chores(p)) {
-			send_chores(p, s);
+	while ((s = idle_slot(p)) &&
+		(pg_chores_wait(&p->chores) || n_waiting(p) > 0)) {
+		if (pg_chores_wait(&p->chores)) {
+			pg_chores_send(&p->chores, s, &p->params);
 			continue;
 		}
 		if (!fill(p, s)) {
@@ -500,10 +443,7 @@ void pg_port_nudge(struct store_port *port, const struct user_id *user)
 	} else {
 		ports_lost(&p->shared->ports);
 	}
-	if (p->n_nudges < PG_NUDGES_MAX)
-		p->nudges[p->n_nudges++] = *user;
-	else
-		p->nudge_all = true;
+	pg_chores_nudge(&p->chores, user);
 	loop_defer(loop_of(p), &p->dispatch);
 }
 
@@ -514,7 +454,7 @@ static void deliver_sweep(struct message *msg)
 	atomic_store(&p->sweep_posted, false);
 	if (!p->slots)
 		return; /* detached meanwhile */
-	p->sweep = true;
+	p->chores.sweep = true;
 	loop_defer(loop_of(p), &p->dispatch);
 }
 
@@ -540,16 +480,6 @@ static void look_after_slots(struct pg_port *p)
 	set_sound(p, sound);
 }
 
-static void poll_if_due(struct pg_port *p)
-{
-	if (pg_listen_works(&p->shared->listen) ||
-		now_ns(p) - p->polled_ns < PG_POLL_MS * NS_PER_MS)
-		return;
-	p->polled_ns = now_ns(p);
-	pg_poll_begin(&p->poll);
-	loop_defer(loop_of(p), &p->dispatch);
-}
-
 static void on_tick(struct timer *t)
 {
 	struct pg_port *p = CONTAINER_OF(t, struct pg_port, tick);
@@ -558,7 +488,9 @@ static void on_tick(struct timer *t)
 	end_overdue(p, &p->records);
 	end_overdue(p, &p->locks);
 	end_overdue(p, &p->reads);
-	poll_if_due(p);
+	if (!pg_listen_works(&p->shared->listen) &&
+		pg_chores_poll(&p->chores, now_ns(p)))
+		loop_defer(loop_of(p), &p->dispatch);
 	if (timer_set(t, loop_of(p), now_ns(p) + TICK_MS * NS_PER_MS) < 0)
 		log_error(NULL, "database.timer_failed");
 }
@@ -603,7 +535,7 @@ static void on_notice(void *ctx, const struct store_notice *notice)
 	struct pg_port *p = ctx;
 
 	if (!pg_listen_works(&p->shared->listen))
-		pg_poll_note(&p->poll, notice);
+		pg_poll_note(&p->chores.poll, notice);
 	p->listener.on_notice(p->listener.ctx, notice);
 }
 
@@ -637,7 +569,7 @@ int pg_port_attach(struct pg_shared *shared, struct store *store,
 	p->is_first = number == 0;
 	p->listener = *listener;
 	port->listener = (struct store_listener){on_notice, on_lost, NULL, p};
-	pg_poll_init(&p->poll, &p->listener);
+	pg_chores_init(&p->chores, &p->listener);
 	p->slots = slots;
 	p->n_slots = n;
 	pg_queue_init(&p->records);
@@ -670,7 +602,7 @@ void pg_port_detach(struct store_port *port)
 	timer_clear(&p->gather);
 	deferred_cancel(&p->dispatch);
 	pg_params_release(&p->params);
-	pg_poll_release(&p->poll);
+	pg_chores_release(&p->chores);
 	mem_free(p->slots);
 	p->slots = NULL;
 	p->n_slots = 0;

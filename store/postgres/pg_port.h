@@ -12,8 +12,8 @@
 #pragma once
 
 #include "store/ports.h"
+#include "store/postgres/pg_chores.h"
 #include "store/postgres/pg_listen.h"
-#include "store/postgres/pg_poll.h"
 #include "store/postgres/pg_slot.h"
 
 /* What the ports of a store share. */

@@ -286,6 +286,8 @@ static void on_lost(struct pg_conn *c)
 	struct pg_slot *s = slot_of(c);
 
 	s->state = PG_SLOT_AWAY;
+	if (s->batch.kind == PG_BATCH_CHORES)
+		s->on_chore(s, NULL);
 	/* Reads may be asked again; writes wait until they are settled. */
 	if (!s->in_doubt) {
 		refuse_all(s, PG_RETRY_SOON, STORE_UNAVAILABLE);

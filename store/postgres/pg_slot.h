@@ -36,7 +36,8 @@ struct pg_slot {
 		enum pg_verdict verdict);
 	/* The batch of writes is committed; before on_answer of each. */
 	void (*on_committed)(struct pg_slot *s);
-	/* A result of a batch of chores. */
+	/* A result of a batch of chores; NULL: the connection was lost before
+	 * all of them had come. */
 	void (*on_chore)(struct pg_slot *s, const PGresult *result);
 	void *ctx;
 	enum database_pooler pooler;
