@@ -114,6 +114,11 @@ int64_t loop_wall_ns(const struct loop *loop)
 	return loop->wall_ns;
 }
 
+int64_t loop_clock_ns(const struct loop *loop)
+{
+	return clock_mono_ns(loop->clock);
+}
+
 void loop_stop(struct loop *loop)
 {
 	if (!atomic_exchange(&loop->stop_posted, true))

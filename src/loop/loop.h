@@ -48,6 +48,9 @@ struct mailbox *loop_mailbox(struct loop *loop);
 int64_t loop_now_ns(const struct loop *loop);
 int64_t loop_wall_ns(const struct loop *loop);
 
+/* CLOCK_MONOTONIC at this very moment: for who measures its own work. */
+int64_t loop_clock_ns(const struct loop *loop);
+
 /* A descriptor to watch. Embedded by its owner, who sets on_ready first. */
 struct watch {
 	int fd;

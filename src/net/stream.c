@@ -10,9 +10,6 @@
 #include "base/mem.h"
 #include "net/proxy.h"
 
-/* Reads of one stream before others get their turn. */
-#define STREAM_READS_PER_TURN 4
-
 /* The part of a PROXY header that has come. */
 struct header_part {
 	uint8_t bytes[PROXY_HEADER_MAX];
@@ -408,7 +405,8 @@ static int read_tls(struct stream *s, struct slice wire)
 	return r;
 }
 
-/* Returns: 1 more may be there, 0 nothing now, <0 to close. */
+/* Returns: bytes read, after which more may be there; 0 nothing now, <0 to
+ * close. */
 static int read_some(struct stream *s)
 {
 	struct slice bytes;
@@ -428,15 +426,21 @@ static int read_some(struct stream *s)
 	r = s->front ? read_tls(s, bytes) : s->events->on_data(s, bytes);
 	if (r < 0)
 		return r;
-	return n == STREAM_IN_MAX;
+	return n == STREAM_IN_MAX ? (int)n : 0;
 }
 
+/* What is left is told of again in the next turn. */
 static void read_ready(struct stream *s)
 {
-	int i, r = 1;
+	int64_t end_ns = loop_clock_ns(s->loop) + STREAM_TURN_NS;
+	size_t n = 0;
+	int r;
 
-	for (i = 0; i < STREAM_READS_PER_TURN && r > 0 && s->open; i++)
+	do {
 		r = read_some(s);
+		n += (size_t)MAX(r, 0);
+	} while (r > 0 && s->open && n < STREAM_TURN_BYTES &&
+		 loop_clock_ns(s->loop) < end_ns);
 	if (r < 0)
 		stream_close(s);
 }

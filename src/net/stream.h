@@ -22,8 +22,16 @@
 #include "net/address.h"
 #include "net/tls.h"
 
-/* One read and one write at most; also what a stuck peer can make us hold. */
-#define STREAM_IN_MAX  (64 * 1024)
+/* One read at most. What it brings is worked on before anybody else has a turn:
+ * of the smallest signed requests it holds some hundred, which take 5 ms. */
+#define STREAM_IN_MAX (16 * 1024)
+
+/* Then others have their turn: when so much was read, or so long was worked on
+ * it, whatever it was. */
+#define STREAM_TURN_BYTES (256 * 1024)
+#define STREAM_TURN_NS	  (1 * NS_PER_MS)
+
+/* One write at most; also what a stuck peer can make us hold. */
 #define STREAM_OUT_MAX (64 * 1024)
 /* The same before it is encrypted. */
 #define STREAM_PLAIN_MAX (STREAM_OUT_MAX - TLS_OVERHEAD_MAX)

@@ -34,6 +34,7 @@ struct talker {
 	int data_result, fill_result;
 	int n_closed, n_fills;
 	bool close_in_data;
+	int64_t data_ns; /* that on_data() takes */
 };
 
 static struct talker talker;
@@ -45,6 +46,7 @@ static int on_data(struct stream *s, struct slice bytes)
 
 	ck_assert_uint_gt(bytes.len, 0);
 	ck_assert_int_eq(buf_append(&t->got, bytes.ptr, bytes.len), 0);
+	fake_clock_advance(&time_now, t->data_ns);
 	if (t->close_in_data)
 		stream_close(s);
 	return t->data_result;
@@ -159,6 +161,44 @@ TEST(stream, what_comes_is_handed_over_in_order)
 		turn();
 	}
 	ck_assert(slice_eq(buf_slice(&talker.got), slice_of(bytes, SIZE)));
+	tear_down();
+}
+
+/* Has the peer say more than is read in one turn. */
+static void say_much(void)
+{
+	static uint8_t bytes[2 * STREAM_TURN_BYTES];
+	int size = sizeof(bytes); /* the kernel gives what it may */
+
+	ck_assert_int_eq(
+		setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
+		0);
+	ck_assert_int_gt(write(peer, bytes, sizeof(bytes)), STREAM_IN_MAX);
+}
+
+TEST(stream, what_takes_long_is_left_for_the_next_turn)
+{
+	set_up();
+	talker.data_ns = STREAM_TURN_NS;
+	say_much();
+	for (size_t n = 1; n <= 4; n++) {
+		turn();
+		ck_assert_uint_eq(buf_len(&talker.got), n * STREAM_IN_MAX);
+	}
+	talker.data_ns = STREAM_TURN_NS / 2;
+	turn();
+	ck_assert_uint_eq(buf_len(&talker.got), 6 * STREAM_IN_MAX);
+	tear_down();
+}
+
+TEST(stream, so_much_is_read_in_one_turn_and_no_more)
+{
+	set_up();
+	say_much();
+	turn();
+	ck_assert_uint_eq(buf_len(&talker.got), STREAM_TURN_BYTES);
+	turn();
+	ck_assert_uint_gt(buf_len(&talker.got), STREAM_TURN_BYTES);
 	tear_down();
 }
 
