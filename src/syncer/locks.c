@@ -100,5 +100,5 @@ void get_lock_start(struct call *c)
 	if (!auth_signature(c, request->signature, &sc->op.user))
 		return;
 	sc->op.get_lock.name = pb_slice(request->lock_name);
-	store_call_submit(sc);
+	store_call_submit_read(sc);
 }

@@ -51,8 +51,8 @@ MUSTCHECK bool auth_signature(struct call *c, ProtobufCBinaryData signature,
 /* Submits; the call is held until `done` has called store_call_end(). */
 void store_call_submit(struct store_call *sc);
 
-/* The same for a read that costs much: it is dropped, if it has not begun,
- * when its call is over before. */
+/* The same for a read: it is dropped, if it has not begun, when its call is
+ * over before. */
 void store_call_submit_read(struct store_call *sc);
 
 /* First thing in `done`. Returns the call, or NULL when nobody waits for the
