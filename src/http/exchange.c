@@ -11,3 +11,35 @@ struct slice exchange_header(const struct exchange *x, const char *name)
 	}
 	return slice_of(NULL, 0);
 }
+
+void exchange_leave(struct exchange *x, struct leftover *left)
+{
+	if (!x->leftovers)
+		return;
+	left->of = x->leftovers;
+	left->of->n++;
+	list_append(&left->of->list, &left->node);
+}
+
+void leftover_end(struct leftover *left)
+{
+	if (left->of)
+		left->of->n--;
+	left->of = NULL;
+	list_remove(&left->node);
+}
+
+void leftovers_init(struct leftovers *all)
+{
+	*all = (struct leftovers){.n = 0};
+	list_init(&all->list);
+}
+
+void leftovers_release(struct leftovers *all)
+{
+	struct list *node;
+
+	while ((node = list_pop(&all->list)))
+		CONTAINER_OF(node, struct leftover, node)->of = NULL;
+	all->n = 0;
+}

@@ -16,10 +16,27 @@
 #include "base/arena.h"
 #include "base/attr.h"
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/slice.h"
 
 struct exchange;
+
+/* Exchanges of one connection that are closed while their handlers still have
+ * work under way that cannot be called back, in the store. They count: a peer
+ * that cancels its calls as soon as they run could otherwise have any number of
+ * them worked on at once. */
+struct leftovers {
+	struct list list; /* of struct leftover, ref */
+	size_t n;
+};
+
+/* One of them; embedded by the handler. list_init(&l->node) before first use.
+ */
+struct leftover {
+	struct list node;
+	struct leftovers *of; /* ref; NULL: the connection is gone */
+};
 
 /* A request header; names are lower case. In the exchange's arena. */
 struct header {
@@ -46,7 +63,8 @@ struct exchange_handler {
 	 * NULL: nothing of the kind. */
 	void (*on_drain)(struct exchange *x);
 	/* Over: replied in full, cancelled, or the connection went away. The
-	 * handler may move the arena out. */
+	 * handler may move the arena out, and says exchange_leave() if work for
+	 * it goes on. */
 	void (*on_closed)(struct exchange *x);
 };
 
@@ -68,9 +86,11 @@ struct exchange {
 	struct arena arena; /* own; the request's headers and all made of it */
 	struct slice method;
 	struct slice path;
-	struct header *headers;	   /* in order of arrival */
-	const struct log_ctx *log; /* ref; the connection's */
-	size_t reply_header_max;   /* bytes of reply headers the peer takes */
+	struct header *headers;	     /* in order of arrival */
+	const struct log_ctx *log;   /* ref; the connection's */
+	struct leftovers *leftovers; /* ref; the connection's; NULL: nobody
+				      * counts */
+	size_t reply_header_max;     /* bytes of reply headers the peer takes */
 	bool body_ended;
 	size_t held;	/* bytes of the body the handler keeps; it says so */
 	size_t waiting; /* of those, bytes it has not looked at: what the peer
@@ -125,3 +145,15 @@ static inline void exchange_reset(struct exchange *x)
 {
 	x->codec->reset(x);
 }
+
+/* In on_closed: the exchange is over, its work is not. `left` then counts until
+ * leftover_end(). */
+void exchange_leave(struct exchange *x, struct leftover *left);
+
+/* The work has ended as well. Without exchange_leave() before: nothing. */
+void leftover_end(struct leftover *left);
+
+void leftovers_init(struct leftovers *all);
+
+/* The connection goes: whoever is left counts for nobody. */
+void leftovers_release(struct leftovers *all);

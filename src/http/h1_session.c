@@ -91,6 +91,7 @@ static struct h1_exchange *exchange_new(struct h1_session *s)
 	e->session = s;
 	e->x.codec = &h1_codec;
 	e->x.log = s->log;
+	e->x.leftovers = &s->session.leftovers;
 	e->x.reply_header_max = SIZE_MAX;
 	e->last_header = &e->x.headers;
 	arena_init(&e->x.arena, H1_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
@@ -703,7 +704,7 @@ static void h1_free(struct session *session)
 	struct h1_session *s = h1_of(session);
 
 	exchange_free(s);
-	session_hold(session, 0);
+	session_release(session);
 	buf_release(&s->text);
 	buf_release(&s->ahead);
 	buf_release(&s->out);
@@ -731,6 +732,7 @@ int h1_session_new(const struct exchange_server *server,
 	s->session.ops = &h1_ops;
 	s->session.patience_ns = now_ns + H1_HEADERS_NS;
 	s->session.budget = budget;
+	leftovers_init(&s->session.leftovers);
 	s->server = server;
 	s->log = log;
 	s->on_output = on_output;

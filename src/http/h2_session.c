@@ -71,6 +71,15 @@ static struct h2_stream *find_stream(struct h2_session *s, int32_t id)
 	return nghttp2_session_get_stream_user_data(s->ng, id);
 }
 
+/* Cancelled calls may be as many as open ones, so that who cancels all and
+ * begins anew is served at once. */
+static bool is_full(const struct h2_session *s)
+{
+	return s->session.n_exchanges >= s->options->max_streams ||
+	       s->session.leftovers.n > s->options->max_streams ||
+	       http_budget_is_spent(s->session.budget);
+}
+
 static int on_begin_headers(
 	nghttp2_session *ng, const nghttp2_frame *frame, void *ctx)
 {
@@ -80,8 +89,7 @@ static int on_begin_headers(
 	if (frame->hd.type != NGHTTP2_HEADERS ||
 		frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0; /* trailers: taken, not looked at */
-	if (s->session.n_exchanges >= s->options->max_streams ||
-		http_budget_is_spent(s->session.budget)) {
+	if (is_full(s)) {
 		refuse(s, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
 		return 0;
 	}
@@ -398,7 +406,7 @@ static void h2_free(struct session *session)
 	while (!list_empty(&s->streams))
 		h2_stream_close(
 			CONTAINER_OF(s->streams.next, struct h2_stream, node));
-	session_hold(session, 0);
+	session_release(session);
 	nghttp2_session_del(s->ng);
 	mem_free(s);
 }
@@ -591,6 +599,7 @@ int h2_session_new(const struct h2_options *options,
 	s->session.ops = &h2_ops;
 	s->session.patience_ns = now_ns + H2_HANDSHAKE_NS;
 	s->session.budget = budget;
+	leftovers_init(&s->session.leftovers);
 	s->options = options;
 	s->server = server;
 	s->log = log;

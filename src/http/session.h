@@ -15,6 +15,7 @@
 #include "base/attr.h"
 #include "base/buf.h"
 #include "base/slice.h"
+#include "http/exchange.h"
 
 struct session;
 
@@ -51,6 +52,7 @@ struct session {
 	 * 0: it may be silent. */
 	int64_t patience_ns;
 	size_t n_exchanges;	    /* under way */
+	struct leftovers leftovers; /* of those that were */
 	struct http_budget *budget; /* ref; the shard's */
 	size_t held;		    /* of it, by this session */
 };
@@ -60,6 +62,13 @@ static inline void session_hold(struct session *s, size_t bytes)
 {
 	s->budget->used += bytes - s->held;
 	s->held = bytes;
+}
+
+/* For sessions: the last that they do, when every exchange is closed. */
+static inline void session_release(struct session *s)
+{
+	session_hold(s, 0);
+	leftovers_release(&s->leftovers);
 }
 
 /* Takes all bytes. Returns: 0, ERR_PROTO (close the connection, without

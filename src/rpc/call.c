@@ -51,6 +51,7 @@ static void free_if_unheld(struct call *c)
 	if (c->state != CALL_CLOSED || c->holds > 0 ||
 		!list_empty(&c->over.node))
 		return;
+	leftover_end(&c->leftover);
 	message_reader_release(&c->request);
 	arena_release(&c->asked);
 	arena = c->arena;
@@ -318,6 +319,8 @@ static void on_closed(struct exchange *x)
 	c->arena = x->arena;
 	arena_init(&x->arena, 0);
 	c->exchange = NULL;
+	if (c->holds > 0)
+		exchange_leave(x, &c->leftover);
 	call_set_state(c, CALL_CLOSED);
 	/* A held call may live longer than its connection. */
 	c->log.parent = NULL;
@@ -368,6 +371,7 @@ struct call *call_new(struct rpc_server *server, struct exchange *x,
 	c->stalled.on_due = on_stalled;
 	c->over.run = run_over;
 	list_init(&c->over.node);
+	list_init(&c->leftover.node);
 	message_reader_init(&c->request, server->message_max);
 	arena_init(&c->asked, CALL_ARENA_MAX);
 	x->ctx = c;

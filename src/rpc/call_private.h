@@ -51,6 +51,7 @@ struct call {
 	const struct call_hooks *hooks; /* ref */
 	void *ctx;			/* hooks' */
 	struct deferred over;
+	struct leftover leftover;     /* CLOSED, and still held */
 	struct intake *intake;	      /* in the arena; NULL: one message */
 	struct call_fields *initial;  /* in the arena; NULL: none */
 	struct call_fields *trailing; /* in the arena; NULL: none */

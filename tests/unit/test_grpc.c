@@ -816,6 +816,34 @@ TEST(call, a_stream_may_be_cancelled)
 	tear_down();
 }
 
+TEST(call, what_is_worked_on_counts_after_it_is_cancelled)
+{
+	struct leftovers left;
+
+	for (int connection_goes = 0; connection_goes < 2; connection_goes++) {
+		leftovers_init(&left);
+		begin(&unary);
+		x.leftovers = &left;
+		call_hold(call);
+		ck_assert_uint_eq(left.n, 0);
+		close_exchange();
+		turn();
+		ck_assert_uint_eq(left.n, 1);
+		if (connection_goes)
+			leftovers_release(&left);
+		call_release(call);
+		ck_assert_uint_eq(left.n, 0);
+		ck_assert(list_empty(&left.list));
+		tear_down();
+	}
+	leftovers_init(&left);
+	begin(&unary); /* of which nobody holds anything */
+	x.leftovers = &left;
+	close_exchange();
+	ck_assert_uint_eq(left.n, 0);
+	tear_down();
+}
+
 TEST(call, a_peer_that_does_not_read_is_given_up)
 {
 	begin(&stream);

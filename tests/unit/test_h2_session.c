@@ -20,6 +20,7 @@ struct request {
 	char path[64];
 	struct buf body;
 	int n_ends, n_sent, n_closed;
+	struct leftover left;
 };
 
 enum behaviour {
@@ -37,6 +38,7 @@ static struct request requests[STREAMS_MAX];
 static size_t n_requests;
 static int n_outputs;
 static int64_t now_ns;
+static bool leaving;  /* work goes on when an exchange is closed */
 static bool tolerant; /* of failures, when memory is made short */
 
 static const struct reply_header trailers[] = {
@@ -91,6 +93,8 @@ static void on_closed(struct exchange *x)
 
 	r->n_closed++;
 	r->x = NULL;
+	if (leaving)
+		exchange_leave(x, &r->left);
 	buf_release(&r->body);
 }
 
@@ -110,6 +114,7 @@ static void on_request(void *ctx UNUSED, struct exchange *x)
 	ck_assert_uint_lt(n_requests, STREAMS_MAX);
 	n_requests++;
 	*r = (struct request){.x = x};
+	list_init(&r->left.node);
 	buf_init(&r->body, BODY_CAP);
 	(void)snprintf(r->path, sizeof(r->path), "%.*s", SLICE_FMT(x->path));
 	x->handler = &handler;
@@ -228,6 +233,7 @@ static void set_up_with(uint32_t max_streams, bool own_windows)
 	n_goaways = n_pings = 0;
 	now_ns = NS_PER_S;
 	behaviour = ECHO;
+	leaving = false;
 	for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
 		replies[i] = (struct reply){.closed = false};
 		buf_init(&replies[i].body, BODY_CAP);
@@ -811,6 +817,50 @@ TEST(h2_session, a_cancelled_exchange_is_over_at_once)
 	ck_assert_int_eq(requests[0].n_ends, 0);
 	ck_assert_uint_eq(session->n_exchanges, 0);
 	tear_down();
+}
+
+static void cancel(int32_t id)
+{
+	ck_assert_int_eq(
+		nghttp2_submit_rst_stream(client, 0, id, NGHTTP2_CANCEL), 0);
+}
+
+TEST(h2_session, work_on_cancelled_requests_is_bounded)
+{
+	enum { MAX = 3 };
+	int32_t id = 0;
+
+	set_up_with(MAX, false);
+	behaviour = HOLD;
+	leaving = true;
+	/* Twice as many as may be open, for who begins anew at once. */
+	for (int i = 0; i < 2 * MAX; i++) {
+		id = ask(NULL);
+		pump();
+		ck_assert(!replies[id].closed);
+		if (i < MAX)
+			cancel(id);
+	}
+	for (; id > 2 * MAX; id -= 2)
+		cancel(id);
+	pump();
+	ck_assert_uint_eq(session->n_exchanges, 0);
+	ck_assert_uint_eq(session->leftovers.n, 2 * MAX);
+	id = ask(NULL);
+	pump();
+	ck_assert_uint_eq(replies[id].code, NGHTTP2_REFUSED_STREAM);
+	/* The work on some of them ends. */
+	for (int i = 0; i < MAX; i++)
+		leftover_end(&requests[2 * i].left);
+	leaving = false;
+	behaviour = ECHO;
+	id = ask(NULL);
+	pump();
+	check_echo(id, slice_of("", 0));
+	ck_assert_int_eq(n_goaways, 0);
+	tear_down(); /* while work goes on */
+	for (int i = 0; i < 2 * MAX; i++)
+		leftover_end(&requests[i].left);
 }
 
 TEST(h2_session, freeing_it_closes_what_is_under_way)
