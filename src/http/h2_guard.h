@@ -12,8 +12,13 @@
  * nghttp2 takes any number. */
 #define H2_EMPTY_DATA_MAX 100
 
-/* Streams that we had to reset or refuse (CVE-2025-8671 makes servers reset
- * what they already work on). A burst, then so many a second. */
+/* Streams that end without an answer: that the peer cancels before we gave one
+ * (CVE-2023-44487), or that it has us reset or refuse (CVE-2025-8671), while
+ * what was begun for them is still worked on. A burst, so that a client may
+ * cancel all it has under way some times in a row; then so many a second, which
+ * are half a percent of a core if each costs a signature. Who cancels after
+ * the first bytes of an answer, as listeners do, has waited for them and costs
+ * no more than others. */
 #define H2_RESETS_BURST 1000
 #define H2_RESETS_PER_S 50
 

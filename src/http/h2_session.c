@@ -211,6 +211,8 @@ static int on_frame_recv(
 		return 0;
 	if (frame->hd.type == NGHTTP2_RST_STREAM) {
 		st->reset_by_peer = true;
+		if (!st->responded && h2_guard_reset(&s->guard, s->now_ns))
+			give_up_on_peer(s, "too many streams cancelled");
 		return 0;
 	}
 	if (!st->handed_over) {
@@ -369,6 +371,10 @@ static int make_ng(struct h2_session *s)
 		nghttp2_option_set_no_closed_streams(option, 1);
 		/* Windows open as handlers take, see on_data_chunk(). */
 		nghttp2_option_set_no_auto_window_update(option, 1);
+		/* It would count every stream that the peer resets, and say
+		 * INTERNAL_ERROR; h2_guard counts those that cost. */
+		nghttp2_option_set_stream_reset_rate_limit(
+			option, UINT64_MAX, UINT64_MAX);
 		r = nghttp2_session_server_new3(
 			&s->ng, callbacks, s, option, &memory);
 		nghttp2_option_del(option);

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "http/h2_guard.h"
 
 #include "lib/unit.h"
 
@@ -801,6 +802,14 @@ TEST(h2_session, requests_that_are_complete_no_longer_count)
 	tear_down();
 }
 
+static void check_told_to_calm_down(void)
+{
+	(void)server_speaks(65536, SIZE_MAX);
+	ck_assert_int_eq(n_goaways, 2); /* the first says why */
+	ck_assert_uint_eq(goaway_code[0], NGHTTP2_ENHANCE_YOUR_CALM);
+	ck_assert(session_done(session));
+}
+
 TEST(h2_session, a_cancelled_exchange_is_over_at_once)
 {
 	struct upload u = {.open = true};
@@ -861,6 +870,65 @@ TEST(h2_session, work_on_cancelled_requests_is_bounded)
 	tear_down(); /* while work goes on */
 	for (int i = 0; i < 2 * MAX; i++)
 		leftover_end(&requests[i].left);
+}
+
+/* HEADERS of a whole request (RFC 7541 appendix A), and its cancel. */
+static void ask_and_cancel(uint32_t id, bool answered)
+{
+	uint8_t headers[] = {0, 0, 6, NGHTTP2_HEADERS, 5, 0, 0,
+		(uint8_t)(id >> 8), (uint8_t)id, 0x83, 0x84, 0x86, 0x41, 1,
+		'x'};
+	uint8_t reset[] = {0, 0, 4, NGHTTP2_RST_STREAM, 0, 0, 0,
+		(uint8_t)(id >> 8), (uint8_t)id, 0, 0, 0, NGHTTP2_CANCEL};
+	struct buf out;
+
+	n_requests = 0; /* the one before is closed */
+	buf_init(&out, 65536);
+	ck_assert_int_eq(give(slice_of(headers, sizeof(headers)), SIZE_MAX), 0);
+	if (answered) {
+		ck_assert_uint_eq(n_requests, 1);
+		ck_assert_int_eq(
+			exchange_respond(requests[0].x, 200, NULL, 0, false),
+			0);
+		ck_assert_int_eq(session_fill(session, &out, now_ns), 0);
+		ck_assert_uint_gt(buf_len(&out), 0);
+	}
+	ck_assert_int_eq(give(slice_of(reset, sizeof(reset)), SIZE_MAX), 0);
+	ck_assert_uint_eq(session->n_exchanges, 0);
+	buf_release(&out);
+}
+
+TEST(h2_session, cancels_before_an_answer_are_bounded)
+{
+	uint32_t id = 1;
+
+	set_up();
+	behaviour = HOLD;
+	pump();
+	for (int i = 0; i < H2_RESETS_BURST; i++, id += 2)
+		ask_and_cancel(id, false);
+	(void)server_speaks(65536, SIZE_MAX);
+	ck_assert_int_eq(n_goaways, 0);
+	now_ns += NS_PER_S;
+	for (int i = 0; i < H2_RESETS_PER_S; i++, id += 2)
+		ask_and_cancel(id, false);
+	(void)server_speaks(65536, SIZE_MAX);
+	ck_assert_int_eq(n_goaways, 0);
+	ask_and_cancel(id, false);
+	check_told_to_calm_down();
+	tear_down();
+}
+
+TEST(h2_session, cancels_of_what_is_being_answered_are_free)
+{
+	set_up();
+	behaviour = HOLD;
+	pump();
+	for (uint32_t i = 0; i < 3 * H2_RESETS_BURST; i++)
+		ask_and_cancel(2 * i + 1, true);
+	(void)server_speaks(65536, SIZE_MAX);
+	ck_assert_int_eq(n_goaways, 0);
+	tear_down();
 }
 
 TEST(h2_session, freeing_it_closes_what_is_under_way)
@@ -976,14 +1044,6 @@ TEST(h2_session, what_is_no_http2_is_a_protocol_error)
 		ck_assert_int_eq(give(slice_str(bad[i]), 1), ERR_PROTO);
 		tear_down();
 	}
-}
-
-static void check_told_to_calm_down(void)
-{
-	(void)server_speaks(65536, SIZE_MAX);
-	ck_assert_int_eq(n_goaways, 2); /* the first says why */
-	ck_assert_uint_eq(goaway_code[0], NGHTTP2_ENHANCE_YOUR_CALM);
-	ck_assert(session_done(session));
 }
 
 TEST(h2_session, a_flood_of_pings_ends_the_connection)
