@@ -28,7 +28,8 @@
 /* How connections behave; the same for every port. */
 struct conn_options {
 	struct h2_options h2;
-	int64_t write_timeout_ns; /* a peer that takes nothing so long goes */
+	int64_t write_timeout_ns; /* a peer that takes nothing so long, or next
+				   * to nothing, goes */
 	int64_t keepalive_ns;	  /* silence before we ask, … */
 	int64_t keepalive_timeout_ns; /* … and then before we give up */
 	int64_t max_age_ns;	      /* then it drains, ±10 %; 0: never */

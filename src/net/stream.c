@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/pace.h"
 #include "net/proxy.h"
 
 /* The part of a PROXY header that has come. */
@@ -197,22 +198,21 @@ static ssize_t write_some(struct stream *s, struct slice bytes)
 	return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : ERR_CLOSED;
 }
 
-static void on_write_timeout(struct timer *t)
+/* Returns: 0, ERR_NOMEM. */
+static int watch_pace(struct stream *s)
 {
-	stream_close(CONTAINER_OF(t, struct stream, write_timer));
-}
-
-static int set_blocked(struct stream *s)
-{
-	s->blocked = true;
+	s->taken = 0;
+	s->taken_due = pace_due(buf_len(&s->unsent), s->write_timeout_ns);
 	return timer_set(&s->write_timer, s->loop,
 		loop_now_ns(s->loop) + s->write_timeout_ns);
 }
 
-static void set_unblocked(struct stream *s)
+static void on_write_timeout(struct timer *t)
 {
-	s->blocked = false;
-	timer_clear(&s->write_timer);
+	struct stream *s = CONTAINER_OF(t, struct stream, write_timer);
+
+	if (s->lingering || s->taken < s->taken_due || watch_pace(s) < 0)
+		stream_close(s);
 }
 
 /* Sends as much of `out` as the socket takes.
@@ -228,8 +228,8 @@ static int send_buf(struct stream *s, struct buf *out)
 		if (n == 0)
 			return 0;
 		buf_consume(out, (size_t)n);
-		if (s->blocked)
-			set_unblocked(s);
+		s->taken += (size_t)n;
+		s->blocked = false;
 	}
 	return 1;
 }
@@ -244,8 +244,9 @@ static int wait_for_room(struct stream *s, struct buf *rest)
 		if (r < 0)
 			return r;
 	}
-	if (!s->blocked) {
-		r = set_blocked(s);
+	s->blocked = true;
+	if (!timer_is_set(&s->write_timer)) {
+		r = watch_pace(s);
 		if (r < 0)
 			return r;
 	}
@@ -319,6 +320,7 @@ static int send_all(struct stream *s)
 		if (r <= 0)
 			return r < 0 ? r : wait_for_room(s, out);
 	}
+	timer_clear(&s->write_timer);
 	r = end_output(s);
 	return r <= 0 ? r : watch_change(&s->watch, EPOLLIN);
 }

@@ -54,7 +54,7 @@ struct stream;
 
 struct stream_options {
 	/* A peer that takes nothing for so long, while something is to be
-	 * sent, is cut off. */
+	 * sent, is cut off; or next to nothing, see net/pace.h. */
 	int64_t write_timeout_ns;
 	bool proxy_header;	 /* the first bytes are a PROXY header */
 	struct tls_context *tls; /* borrow(stream_start); NULL: in clear */
@@ -95,8 +95,10 @@ struct stream {
 	int64_t read_ns; /* when bytes last arrived */
 	bool blocked;	 /* the socket takes nothing now */
 	int64_t write_timeout_ns;
-	struct timer write_timer; /* runs while blocked, progress ends it; or
-				   * while lingering */
+	struct timer write_timer; /* runs from when the socket is full until
+				   * all is sent; or while lingering */
+	size_t taken;		  /* by the socket, since that was set */
+	size_t taken_due;	  /* when it is due, so much must be */
 };
 
 /* Starts on a connected socket, which it then owns.

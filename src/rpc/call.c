@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "config/limits.h"
+#include "net/pace.h"
 #include "rpc/call_private.h"
 #include "rpc/compress.h"
 
@@ -138,10 +139,34 @@ static void break_off(struct call *c)
 	exchange_reset(c->exchange);
 }
 
+/* Returns: 0, ERR_NOMEM. */
+static int watch_for_stall(struct call *c)
+{
+	c->stalled_unsent = c->exchange->unsent;
+	c->stalled_due =
+		pace_due(c->exchange->unsent, c->server->stall_timeout_ns);
+	return timer_set(&c->stalled, c->server->loop,
+		loop_now_ns(c->server->loop) + c->server->stall_timeout_ns);
+}
+
+/* More was given to the exchange, of which `before` bytes waited. What is added
+ * is no sign that the peer takes nothing. Returns: 0, ERR_NOMEM. */
+static int watch_more(struct call *c, size_t before)
+{
+	size_t more = c->exchange->unsent - before;
+
+	if (more > 0 && !timer_is_set(&c->stalled))
+		return watch_for_stall(c);
+	c->stalled_unsent += more;
+	return 0;
+}
+
 static void finish(struct call *c, enum rpc_status status, const char *text)
 {
+	size_t before = c->exchange->unsent;
+
 	call_set_state(c, CALL_ENDING);
-	if (c->codec->finish(c, status, text) < 0)
+	if (c->codec->finish(c, status, text) < 0 || watch_more(c, before) < 0)
 		break_off(c);
 }
 
@@ -151,27 +176,13 @@ void call_fail(struct call *c, enum rpc_status status, const char *text)
 		finish(c, status, text);
 }
 
-/* Returns: 0, ERR_NOMEM. */
-static int watch_for_stall(struct call *c)
-{
-	c->stalled_unsent = c->exchange->unsent;
-	return timer_set(&c->stalled, c->server->loop,
-		loop_now_ns(c->server->loop) + c->server->stall_timeout_ns);
-}
-
 /* Returns: 0, ERR_*. */
 static int send_framed(struct call *c, struct buf *message)
 {
 	size_t before = c->exchange->unsent;
 	int r = c->codec->send(c, message);
 
-	if (r < 0)
-		return r;
-	if (!timer_is_set(&c->stalled))
-		return watch_for_stall(c);
-	/* What is added is no sign that the peer takes nothing. */
-	c->stalled_unsent += c->exchange->unsent - before;
-	return 0;
+	return r == 0 ? watch_more(c, before) : r;
 }
 
 /* A message that compresses badly goes as it is, and so does a large one: the
@@ -342,12 +353,13 @@ static void on_deadline(struct timer *t)
 	call_fail(c, RPC_DEADLINE_EXCEEDED, "context deadline exceeded");
 }
 
-/* A slow peer is given time as long as it takes something. */
+/* A slow peer is given time as long as it keeps pace. */
 static void on_stalled(struct timer *t)
 {
 	struct call *c = CONTAINER_OF(t, struct call, stalled);
+	size_t taken = c->stalled_unsent - c->exchange->unsent;
 
-	if (c->exchange->unsent < c->stalled_unsent && watch_for_stall(c) == 0)
+	if (taken >= c->stalled_due && watch_for_stall(c) == 0)
 		return;
 	log_info(&c->log, "call.peer_does_not_read");
 	exchange_reset(c->exchange);

@@ -47,6 +47,7 @@ struct call {
 	struct timer deadline;
 	struct timer stalled;  /* runs while sent bytes wait for the peer */
 	size_t stalled_unsent; /* as many if the peer took none since then */
+	size_t stalled_due;    /* of these, so many must have gone by then */
 	int64_t deadline_ns;
 	const struct call_hooks *hooks; /* ref */
 	void *ctx;			/* hooks' */

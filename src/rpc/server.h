@@ -24,8 +24,8 @@ struct rpc_server {
 	size_t n_services;
 	bool serving;		  /* what /health says; see rpc/health.h */
 	size_t message_max;	  /* bytes of a request message, inflated */
-	int64_t stall_timeout_ns; /* a peer that takes nothing so long loses
-				   * the call */
+	int64_t stall_timeout_ns; /* a peer that takes nothing so long, or next
+				   * to nothing, loses the call */
 };
 
 /* exchange_server's on_request; ctx is the rpc_server. gRPC over HTTP/2, and

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "lib/fake_clock.h"
+#include "net/pace.h"
 #include "rpc/call_private.h"
 #include "rpc/server.h"
 #include "sync_wire.pb-c.h"
@@ -858,17 +859,47 @@ TEST(call, a_peer_that_does_not_read_is_given_up)
 	tear_down();
 }
 
+/* What must be taken in STALL_NS, and a message of some times as much. */
+#define PACE  ((size_t)20 * PACE_BYTES_PER_S)
+#define LARGE (PACE * 5 + PACE / 2)
+
+static void send_large(void)
+{
+	static uint8_t id[LARGE];
+	Sync__Notification n = SYNC__NOTIFICATION__INIT;
+
+	n.optional_client_id_case =
+		SYNC__NOTIFICATION__OPTIONAL_CLIENT_ID_CLIENT_ID;
+	n.client_id = pb_bytes(slice_of(id, sizeof(id)));
+	call_send(call, &n.base);
+}
+
+TEST(call, a_peer_that_takes_next_to_nothing_is_given_up)
+{
+	begin(&stream);
+	send_large();
+	x.unsent -= PACE - 1;
+	fake_clock_advance(&time_now, STALL_NS);
+	turn();
+	ck_assert_int_eq(n_resets, 1);
+	tear_down();
+}
+
 TEST(call, a_peer_that_reads_slowly_is_given_time)
 {
 	begin(&stream);
-	for (int i = 0; i < 100; i++)
-		send_notification();
-	for (int i = 0; i < 50; i++) {
-		x.unsent -= 8;
+	send_large();
+	for (size_t rest = LARGE; rest > PACE; rest -= PACE) {
+		ck_assert_uint_ge(x.unsent, rest);
+		x.unsent -= PACE;
 		fake_clock_advance(&time_now, STALL_NS);
+		send_notification(); /* no pace of the peer's */
 		turn();
 		ck_assert_int_eq(n_resets, 0);
 	}
+	/* Of a rest that is smaller all must go. */
+	ck_assert_uint_lt(x.unsent, PACE);
+	x.unsent = 1;
 	fake_clock_advance(&time_now, STALL_NS);
 	turn();
 	ck_assert_int_eq(n_resets, 1);

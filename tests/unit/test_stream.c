@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "lib/fake_clock.h"
+#include "net/pace.h"
 
 #include "lib/unit.h"
 
@@ -311,6 +312,58 @@ TEST(stream, a_peer_that_takes_a_little_is_given_time)
 		for (int k = 0; k < 8; k++)
 			ck_assert(peer_reads(&n_read, SIZE_MAX));
 		turn();
+		ck_assert_int_eq(talker.n_closed, 0);
+		ck_assert(talker.stream.blocked);
+	}
+	tear_down();
+}
+
+/* The smallest buffer there is, of a few KiB: less than is due. */
+static void shrink_buffer(void)
+{
+	int size = 1;
+
+	ck_assert_int_eq(setsockopt(talker.stream.watch.fd, SOL_SOCKET,
+				 SO_SNDBUF, &size, sizeof(size)),
+		0);
+}
+
+TEST(stream, a_peer_that_takes_next_to_nothing_is_cut_off)
+{
+	size_t n_read = 0, n_filled;
+
+	set_up();
+	shrink_buffer();
+	block();
+	n_filled = talker.n_filled - buf_len(&talker.stream.unsent);
+	fake_clock_advance(&time_now, TIMEOUT_NS - 1);
+	while (n_read < n_filled)
+		ck_assert(peer_reads(&n_read, SIZE_MAX));
+	turn();
+	/* It took something, and less than it should have. */
+	ck_assert_uint_gt(talker.stream.taken, 0);
+	ck_assert_uint_lt(
+		talker.stream.taken, TIMEOUT_NS / NS_PER_S * PACE_BYTES_PER_S);
+	ck_assert_int_eq(talker.n_closed, 0);
+	fake_clock_advance(&time_now, 1);
+	turn();
+	ck_assert_int_eq(talker.n_closed, 1);
+	tear_down();
+}
+
+TEST(stream, a_peer_that_keeps_pace_is_given_time)
+{
+	size_t n_read = 0, due = TIMEOUT_NS / NS_PER_S * PACE_BYTES_PER_S;
+
+	set_up();
+	shrink_buffer();
+	block();
+	for (size_t i = 1; i <= 5; i++) {
+		fake_clock_advance(&time_now, TIMEOUT_NS - 1);
+		while (n_read < 2 * i * due) {
+			ck_assert(peer_reads(&n_read, SIZE_MAX));
+			turn();
+		}
 		ck_assert_int_eq(talker.n_closed, 0);
 		ck_assert(talker.stream.blocked);
 	}
