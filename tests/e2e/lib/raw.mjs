@@ -182,6 +182,9 @@ export class Wire {
       this.socket.once('error', reject);
     });
     this.connected.catch(() => {});
+    /* The server's SETTINGS are acknowledged: unless it pings, all that is
+     * written from now on is the test's. */
+    this.ready = new Promise((resolve) => { this.onReady = resolve; });
     this.closed = new Promise((resolve) => {
       this.socket.once('close', resolve);
     });
@@ -246,7 +249,10 @@ export class Wire {
 
   acknowledge(type, flags, payload) {
     if (flags & ACK) return;
-    if (type === FRAME.SETTINGS) this.write(h2frame(type, ACK, 0));
+    if (type === FRAME.SETTINGS) {
+      this.write(h2frame(type, ACK, 0));
+      this.onReady();
+    }
     if (type === FRAME.PING) this.write(h2frame(type, ACK, 0, payload));
   }
 
