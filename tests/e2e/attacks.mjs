@@ -7,12 +7,13 @@ import { once } from 'node:events';
 import { readFileSync, readdirSync } from 'node:fs';
 import net from 'node:net';
 import { gzipSync } from 'node:zlib';
+import { Authority, LOOPBACK } from './lib/ca.mjs';
 import { Client, User, encode } from './lib/client.mjs';
 import { Honest } from './lib/honest.mjs';
-import { atOnce } from './lib/load.mjs';
+import { atOnce, pause } from './lib/load.mjs';
 import {
-  END_HEADERS, END_STREAM, FRAME, PREFACE, Wire, frame, h2frame, hpack,
-  padding, requestHeaders,
+  END_HEADERS, END_STREAM, FRAME, LARGEST_WINDOW, PREFACE, Wire, frame,
+  h2frame, hpack, padding, requestHeaders,
 } from './lib/raw.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
@@ -28,12 +29,16 @@ const STREAM_CLOSED = 5;
 const ENHANCE_YOUR_CALM = 11;
 const PROTOCOL_ERROR = 1;
 
-/* What the server promises: see h2_session.h, h1_session.h and stream.h. */
+/* What the server promises: see h2_session.h, h2_guard.h, h1_session.h and
+ * pace.h. */
 const STREAMS = 100;
 const HANDSHAKE_SECONDS = 10;
 const WRITE_SECONDS = 1; // LISTENER_WRITE_TIMEOUT here
 const REPLY_BYTES = 16 * MIB;
 const REQUEST_BYTES = 8 * MIB;
+const RESETS_BURST = 1000;
+const RESETS_PER_S = 50;
+const PACE_BYTES_PER_S = 1024;
 
 /* A limit that is not a timer acts within so long; a timer is so late. */
 const AT_ONCE_SECONDS = 1;
@@ -41,17 +46,14 @@ const LATE_SECONDS = 2;
 
 /* The honest client may wait twice as long as in quiet, and while others of
  * the machine's few cores run: attacker, client and server share two. */
-const SLOWER = /san/.test(process.env.TALLYD ?? '') ? 8 : 1; // sanitized
-const SCHEDULING_MS = 100 * SLOWER;
-/* Beside whole requests that are cancelled: each has cost a signature's check
- * and a look into the store, as any has, and up to 1000 come first. */
-const WORK_MS = 400 * SLOWER;
+const SANITIZED = /san/.test(process.env.TALLYD ?? '');
+const SCHEDULING_MS = SANITIZED ? 200 : 100;
 const QUIET_CALLS = scaled(1000, 200);
 const ATTACKED_CALLS = scaled(150, 100);
 /* An attack is repeated for so long, and until there are so many calls. */
 const ATTACK_MS = 200;
 /* Growth of the server beyond what an attack is allowed to make it hold. */
-const GROWTH_BYTES = (SLOWER > 1 ? 128 : 48) * MIB;
+const GROWTH_BYTES = (SANITIZED ? 128 : 48) * MIB;
 
 const SILENT = scaled(500, 100);
 const env = { SHARDS: '1', LISTENER_WRITE_TIMEOUT: String(WRITE_SECONDS) };
@@ -60,18 +62,22 @@ let server;
 let honest;
 let quiet;
 let user;
+let ca; // of a server with TLS
 
 const good = () => frame(encode('GetLock',
   user.signed('GetLock', { lock_name: 'n' })));
 const head = (stream, block, flags = 0) => h2frame(
   FRAME.HEADERS, END_HEADERS | flags, stream, block);
+const reset = (stream) => h2frame(FRAME.RST_STREAM, 0, stream,
+  Buffer.from([0, 0, 0, 8]));
 const repeat = (times, fn) => Buffer.concat(
   Array.from({ length: times }, (_, index) => fn(2 * index + 1)));
 
 /** A connection of HTTP/2 that remembers what it was told. */
 class Attacker extends Wire {
   constructor(options) {
-    super(server.port, { ...options, onFrame: (event) => this.note(event) });
+    super(server.port,
+      { ca, ...options, onFrame: (event) => this.note(event) });
     this.answers = 0;
     this.resets = 0;
     this.over = false;
@@ -113,10 +119,11 @@ class Attacker extends Wire {
     })());
   }
 
-  /** It was not closed: a call on it is answered. */
-  async lives(stream) {
+  /** It was not closed: a call on it is answered, in a window wide enough. */
+  async lives(stream, window = 0) {
     const { answers } = this;
     this.request(stream, requestHeaders(GET_LOCK), good());
+    if (window) this.widen(stream, window);
     await this.noted('an answer', () => this.answers > answers);
   }
 }
@@ -149,10 +156,8 @@ function watchMemory() {
  * One case: `attack`, again and again unless it is one of timers (`once`),
  * beside the honest client. It resolves to what became of the attacker.
  */
-function attacked(name, attack, {
-  growth = 0, single = false, allowance = SCHEDULING_MS,
-} = {}) {
-  return test(name, async () => {
+function attacked(name, attack, { growth = 0, single = false } = {}) {
+  return test(ca ? `over TLS: ${name}` : name, async () => {
     const grown = watchMemory();
     let measured = false;
     const enough = honest.begin(single ? 1 : ATTACKED_CALLS)
@@ -160,19 +165,23 @@ function attacked(name, attack, {
     const began = performance.now();
     let rounds = 0;
     let fate;
-    do {
-      fate = await attack();
-      rounds += 1;
-    } while (!single
-      && !(measured && performance.now() - began > ATTACK_MS));
-    await enough;
+    let bytes;
+    try {
+      do {
+        fate = await attack();
+        rounds += 1;
+      } while (!single
+        && !(measured && performance.now() - began > ATTACK_MS));
+      await enough;
+    } finally {
+      bytes = grown();
+    }
     const { calls, p99, worst, failures } = await honest.end();
-    const bytes = grown();
     diag(`${name}: ${fate}; ${rounds} rounds; honest ${calls} calls, ` +
       `p99 ${p99.toFixed(1)} ms, worst ${worst.toFixed(1)} ms; ` +
       `+${(bytes / MIB).toFixed(1)} MiB`);
     assert.deepEqual(failures, [], 'the honest client was let down');
-    const limit = 2 * quiet.p99 + allowance;
+    const limit = 2 * quiet.p99 + SCHEDULING_MS;
     assert.ok(p99 <= limit, `p99 ${p99} ms, allowed ${limit} ms`);
     assert.ok(bytes <= GROWTH_BYTES + growth, `it grew by ${bytes} bytes`);
   });
@@ -211,6 +220,9 @@ async function frameFloods() {
     (stream) => h2frame(2, 0, stream, priority)));
   await harmless('frames of unknown types', repeat(50000,
     (stream) => h2frame(0x20 + stream % 200, 0xff, stream)));
+  await harmless('RST_STREAM of a stream that is over', Buffer.concat([
+    head(1, requestHeaders(GET_LOCK)),
+    repeat(50000, () => reset(1))]));
   await harmless('WINDOW_UPDATE', Buffer.concat([
     head(1, requestHeaders(GET_LOCK)),
     repeat(50000, () => h2frame(FRAME.WINDOW_UPDATE, 0, 1,
@@ -219,11 +231,12 @@ async function frameFloods() {
 
 // ---- streams that are made to end ----
 
-const RESETS = 1600; // over the burst of 1000 and what is forgiven a second
+const RESETS = 1600; // over the burst and what is forgiven a second
+
+const widenedTooFar = (stream) => h2frame(FRAME.WINDOW_UPDATE, 0, stream,
+  Buffer.from([0x7f, 0xff, 0xff, 0xff]));
 
 async function resetFloods() {
-  const reset = (stream) => h2frame(FRAME.RST_STREAM, 0, stream,
-    Buffer.from([0, 0, 0, 8]));
   const plain = requestHeaders(GET_LOCK);
   await cut('rapid reset: HEADERS and RST_STREAM', repeat(RESETS,
     (stream) => Buffer.concat([head(stream, plain), reset(stream)])),
@@ -232,14 +245,13 @@ async function resetFloods() {
   await cut('rapid reset of whole requests', repeat(RESETS,
     (stream) => Buffer.concat([head(stream, plain),
       h2frame(FRAME.DATA, END_STREAM, stream, body), reset(stream)])),
-  ENHANCE_YOUR_CALM, { allowance: WORK_MS });
+  ENHANCE_YOUR_CALM);
 
   const provoked = (name, code, block, then = () => Buffer.alloc(0)) => cut(
     `provoked resets: ${name}`, repeat(RESETS, (stream) => Buffer.concat(
       [head(stream, block), then(stream)])), code);
   await provoked('a window beyond its bound', ENHANCE_YOUR_CALM, plain,
-    (stream) => h2frame(FRAME.WINDOW_UPDATE, 0, stream,
-      Buffer.from([0x7f, 0xff, 0xff, 0xff])));
+    widenedTooFar);
   await provoked('a window widened by nothing', PROTOCOL_ERROR, plain,
     (stream) => h2frame(FRAME.WINDOW_UPDATE, 0, stream, Buffer.alloc(4)));
   await provoked('names in capitals', ENHANCE_YOUR_CALM,
@@ -254,6 +266,67 @@ async function resetFloods() {
   await provoked('more streams than may be', ENHANCE_YOUR_CALM, plain);
   await provoked('more fields than may be', ENHANCE_YOUR_CALM,
     requestHeaders(GET_LOCK, Array(130).fill(['x', ''])));
+}
+
+/* Most of the burst at once, then some each tick: faster than is forgiven, or
+ * not. */
+const TICK_MS = 10;
+const PREPAID = RESETS_BURST - 100;
+const HASTE = 8; // times what is forgiven
+const PACED_SECONDS = 2;
+
+/** Sends one(stream), `perSecond`, until the end of the attacker or of the
+ * time; resolves to how many it were and how long it took. */
+async function paced(attacker, one, perSecond) {
+  const begun = performance.now();
+  const elapsed = () => (performance.now() - begun) / 1000;
+  let made = 0;
+  const make = (count) => {
+    attacker.write(...Array.from({ length: count }, (_, index) => one(
+      2 * (made + index) + 1)));
+    made += count;
+  };
+  make(PREPAID);
+  const timer = setInterval(() => {
+    const due = PREPAID + Math.floor(perSecond * elapsed()) - made;
+    if (due > 0 && !attacker.over) make(due);
+  }, TICK_MS);
+  await Promise.race([attacker.closed, pause(PACED_SECONDS * 1000)]);
+  clearInterval(timer);
+  return { made, seconds: elapsed() };
+}
+
+async function pacedResets() {
+  const plain = requestHeaders(GET_LOCK);
+  const body = good();
+  const cases = {
+    'provoked resets': (stream) => Buffer.concat([
+      head(stream, plain), widenedTooFar(stream)]),
+    'whole requests cancelled': (stream) => Buffer.concat([
+      head(stream, plain),
+      h2frame(FRAME.DATA, END_STREAM, stream, body), reset(stream)]),
+  };
+  for (const [name, one] of Object.entries(cases)) {
+    await attacked(`${name}, too many a second`, () => attacking(
+      async (attacker) => {
+        const rate = HASTE * RESETS_PER_S;
+        const { made, seconds } = await paced(attacker, one, rate);
+        const fate = await attacker.isCut(ENHANCE_YOUR_CALM);
+        assert.ok(made >= RESETS_BURST, `after ${made}`);
+        /* Until it hears of its end it goes on. */
+        const forgiven = RESETS_BURST + RESETS_PER_S * seconds;
+        assert.ok(made <= forgiven + rate * AT_ONCE_SECONDS,
+          `${made} in ${seconds} s`);
+        return `${made} in ${seconds.toFixed(1)} s, ${fate}`;
+      }));
+    await attacked(`${name}, as many a second as may be`, () => attacking(
+      async (attacker) => {
+        const { made } = await paced(attacker, one, RESETS_PER_S);
+        await attacker.lives(2 * made + 1);
+        assert.equal(attacker.goaway, undefined);
+        return `${made} in ${PACED_SECONDS} s, the connection lives`;
+      }), { single: true });
+  }
 }
 
 // ---- headers ----
@@ -355,21 +428,34 @@ async function bodyAttacks() {
 
 // ---- who does not read ----
 
+const DRIP_MS = 400;
+
 function connections() {
   return readdirSync(`/proc/${server.pid}/fd`).length;
 }
 
-/** Whether the server still has the other end of `socket`. */
-function isHeld(socket) {
+/** What waits in the kernel at the server's end of `socket`, {unsent, unread};
+ * undefined when that end is no more. */
+function serverEnd(socket) {
   const ports = [socket.remotePort, socket.localPort];
-  if (ports.includes(undefined)) return false;
+  if (ports.includes(undefined)) return undefined;
   const ends = ports.map(
     (port) => `:${port.toString(16).toUpperCase().padStart(4, '0')}`);
-  return readFileSync('/proc/net/tcp', 'utf8').split('\n').some((line) => {
-    const [, local, remote, state] = line.trim().split(/ +/);
-    return local?.endsWith(ends[0]) && remote.endsWith(ends[1])
-      && state === '01'; // ESTABLISHED
-  });
+  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
+    const [, local, remote, state, queues] = line.trim().split(/ +/);
+    if (local?.endsWith(ends[0]) && remote.endsWith(ends[1])
+      && state === '01') { // ESTABLISHED
+      const [unsent, unread] = queues.split(':').map(
+        (hex) => Number.parseInt(hex, 16));
+      return { unsent, unread };
+    }
+  }
+  return undefined;
+}
+
+/** Whether the server still has the other end of `socket`. */
+function isHeld(socket) {
+  return serverEnd(socket) !== undefined;
 }
 
 /** Settles when none of `sockets`, which read nothing, is held any more. */
@@ -393,6 +479,41 @@ async function rich() {
     owner.signed('ListChanges', { since_revision: '0' })));
 }
 
+/** Has requests of HTTP/1.1 answered, piece after piece, until the answers
+ * have filled both ends' buffers; resolves when the connection is cut. */
+async function unreadAnswers() {
+  const one = request('GET', '/health');
+  const piece = Buffer.concat(Array(Math.floor(16384 / one.length)).fill(one));
+  const socket = net.connect(server.webPort, '127.0.0.1');
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  socket.pause();
+  let pieces = 0;
+  let end;
+  let read; // when it last had read all
+  await until(10, 'the attacker is cut', () => {
+    const now = serverEnd(socket);
+    if (!now) return true;
+    end = now;
+    if (now.unread === 0 && socket.writableLength === 0) {
+      read = performance.now();
+      socket.write(piece);
+      pieces += 1;
+    }
+    return false;
+  });
+  const seconds = (performance.now() - read) / 1000;
+  socket.destroy();
+  /* It answered as long as there was room, then read no more and held none
+   * of it, and at last its patience was over. */
+  assert.ok(end.unsent > 0 && end.unread > 0, JSON.stringify(end));
+  assert.ok(pieces > 8, `${pieces} pieces`);
+  assert.ok(seconds > 0.9 * WRITE_SECONDS
+    && seconds < WRITE_SECONDS + LATE_SECONDS, `after ${seconds} s`);
+  return `${pieces} times ${piece.length} B read, ${end.unread} B left ` +
+    `unread with ${end.unsent} B unsent, closed after ${seconds.toFixed(1)} s`;
+}
+
 async function slowReaders() {
   const list = await rich();
   const CONNECTIONS = 2;
@@ -401,20 +522,49 @@ async function slowReaders() {
     head(stream, requestHeaders(LIST)),
     h2frame(FRAME.DATA, END_STREAM, stream, list)]));
   const bounds = { growth: 2 * CONNECTIONS * REPLY_BYTES, single: true };
-  await attacked('large replies into a window of one byte', async () => {
+  /* Those for which there was room, of one page each. */
+  const isReset = async (attacker) => {
+    await attacker.noted('an end of each stream',
+      () => attacker.answers + attacker.resets >= LISTS,
+      WRITE_SECONDS + LATE_SECONDS);
+    const { answers, resets } = attacker;
+    assert.ok(resets >= 2, `${answers} refused, ${resets} reset`);
+    await attacker.lives(2 * LISTS + 1, MIB);
+    return `${answers} refused, ${resets} reset`;
+  };
+  const pages = (name, attack) => attacked(name, async () => {
     const began = performance.now();
-    /* Twice the timeout: it took one byte, and is given time for that. */
     const fates = await atOnce(CONNECTIONS, () => attacking(
       async (attacker) => {
         await attacker.flood(lists);
-        await attacker.noted('an end of each stream',
-          () => attacker.answers + attacker.resets >= LISTS,
-          2 * WRITE_SECONDS + LATE_SECONDS);
-        return `${attacker.answers} refused, ${attacker.resets} reset`;
+        return attack(attacker);
       }, { streamWindow: 1 }));
     return `${fates.join('; ')} after ${Math.round(
       performance.now() - began)} ms, the connection lives`;
   }, bounds);
+  await pages('large replies into a window of one byte', isReset);
+  await pages('large replies into windows widened byte by byte', (attacker) => {
+    const timer = setInterval(() => {
+      if (attacker.over) return;
+      for (let at = 0; at < LISTS; at += 1) attacker.widen(2 * at + 1, 1);
+    }, DRIP_MS / 10);
+    return isReset(attacker).finally(() => clearInterval(timer));
+  });
+  await attacked('a large reply taken slowly, but with pace', () => attacking(
+    async (attacker) => {
+      const TIMES = 4;
+      const twice = Math.ceil(2 * PACE_BYTES_PER_S * DRIP_MS / 1000);
+      await attacker.flood(Buffer.concat([head(1, requestHeaders(LIST)),
+        h2frame(FRAME.DATA, END_STREAM, 1, list)]));
+      const timer = setInterval(() => attacker.widen(1, twice), DRIP_MS);
+      await Promise.race([
+        attacker.closed, pause(TIMES * WRITE_SECONDS * 1000)]);
+      clearInterval(timer);
+      assert.equal(attacker.answers + attacker.resets, 0);
+      attacker.widen(1, LARGEST_WINDOW >> 1);
+      await attacker.noted('the rest', () => attacker.answers === 1);
+      return `all of it, after ${TIMES * WRITE_SECONDS} s of that`;
+    }, { streamWindow: PACE_BYTES_PER_S }), { single: true });
   await attacked('large replies that are not read', async () => {
     const attackers = await atOnce(CONNECTIONS, async () => {
       const attacker = new Attacker();
@@ -428,15 +578,8 @@ async function slowReaders() {
     return areCut(sockets);
   }, bounds);
   const many = Buffer.concat(Array(20000).fill(request('GET', '/health')));
-  await attacked('HTTP/1.1 requests ahead whose answers are not read',
-    async () => {
-      const socket = net.connect(server.webPort, '127.0.0.1');
-      socket.on('error', () => {});
-      await once(socket, 'connect');
-      socket.pause();
-      for (let turn = 0; turn < 8; turn += 1) socket.write(many);
-      return areCut([socket]);
-    }, { single: true });
+  await attacked('HTTP/1.1 requests whose answers are not read',
+    unreadAnswers, { single: true });
   await attacked('HTTP/1.1 requests ahead, behind a listener', async () => {
     const socket = net.connect(server.webPort, '127.0.0.1');
     const closed = new Promise((resolve) => {
@@ -455,8 +598,6 @@ async function slowReaders() {
 }
 
 // ---- who says little or nothing ----
-
-const DRIP_MS = 400;
 
 /** Silent or slow connections, made at once; `ages` fill as they end. */
 class Slow {
@@ -556,15 +697,16 @@ async function cancels() {
       await wire.destroy();
     });
     return 'all connections live';
-  }, { single: true, allowance: WORK_MS });
+  }, { single: true });
 }
 
-await suite(async () => {
-  server = await startServer({ env });
+async function begin(more = {}) {
+  server = await startServer({ env: { ...env, ...more } });
   user = new User(undefined, new Key(), { quick: true });
-  honest = new Honest(server.address, GET_LOCK,
-    good().subarray(5));
-  await test('the honest client is served in quiet', async () => {
+  honest = new Honest(server.address, GET_LOCK, good().subarray(5),
+    ca && { ca, servername: 'localhost' });
+  const name = 'the honest client is served in quiet';
+  await test(ca ? `over TLS: ${name}` : name, async () => {
     await honest.begin(QUIET_CALLS); // warms both up
     await honest.begin(QUIET_CALLS);
     quiet = await honest.end();
@@ -572,6 +714,18 @@ await suite(async () => {
     diag(`quiet: ${quiet.calls} calls, p99 ${quiet.p99.toFixed(1)} ms, ` +
       `worst ${quiet.worst.toFixed(1)} ms`);
   });
+}
+
+async function beginTls() {
+  const authority = new Authority('TLS Root');
+  const { name } = authority.issue({ extensions: LOOPBACK });
+  const { cert, key } = authority.files(name);
+  ca = authority.pem.toString();
+  await begin({ TLS_CERT_FILE: cert, TLS_KEY_FILE: key });
+}
+
+await suite(async () => {
+  await begin();
   const idle = connections();
   let slow;
   await attacked(`${SILENT} connections that say nothing`, async () => {
@@ -581,6 +735,7 @@ await suite(async () => {
   }, { single: true });
   await frameFloods();
   await resetFloods();
+  await pacedResets();
   await headerAttacks();
   await bodyAttacks();
   await slowReaders();
@@ -590,4 +745,9 @@ await suite(async () => {
     () => until(AT_ONCE_SECONDS, 'it is',
       () => connections() === idle));
   await honest.stop();
-}, { seconds: 100 });
+  await server.stop();
+  await beginTls();
+  await frameFloods();
+  await resetFloods();
+  await honest.stop();
+}, { seconds: 150 });

@@ -8,7 +8,7 @@ import https from 'node:https';
 import net from 'node:net';
 import path from 'node:path';
 import tls from 'node:tls';
-import { Authority } from './lib/ca.mjs';
+import { Authority, LOOPBACK } from './lib/ca.mjs';
 import {
   Client, User, decodeReply, encode, secure,
 } from './lib/client.mjs';
@@ -24,7 +24,6 @@ const GET_LOCK = '/sync.Syncer/GetLock';
 const HALF_OPEN = 200;
 const HANDSHAKE_SECONDS = 10;
 const RELOAD_SECONDS = 10;
-const NAMES = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 
 /** A directory with the files a server is given, and who signs them. */
@@ -34,14 +33,13 @@ class Files {
     this.dir = temporaryDirectory();
     this.cert = path.join(this.dir, 'cert.pem');
     this.key = path.join(this.dir, 'key.pem');
-    this.ca = readFileSync(path.join(this.authority.dir, 'ca.pem'));
+    this.ca = this.authority.pem;
     this.install(this.issue(100));
   }
 
-  issue(serial, options = { extensions: NAMES }) {
+  issue(serial, options = { extensions: LOOPBACK }) {
     const { name } = this.authority.issue({ serial, ...options });
-    const file = (suffix) => path.join(this.authority.dir, name + suffix);
-    return { serial, cert: file('.pem'), key: file('.key') };
+    return { serial, ...this.authority.files(name) };
   }
 
   /** In place, as `cp` does. */
@@ -175,7 +173,7 @@ async function methodCases(server) {
   client.close();
   await test('a client that does not know the CA is not fooled', async () => {
     const other = connectedClient(server, {
-      ca: readFileSync(path.join(new Authority().dir, 'ca.pem')) });
+      ca: new Authority().pem });
     const { code } = await new User(other, new Key()).getLock('n');
     assert.equal(code, UNAVAILABLE);
     other.close();
@@ -405,8 +403,7 @@ async function clientCertificateCases() {
     { cert: readFileSync(cert), key: readFileSync(key) });
   const mine = pair(files.issue(200, {}));
   const { name } = strangers.issue();
-  const theirs = pair({ cert: path.join(strangers.dir, `${name}.pem`),
-    key: path.join(strangers.dir, `${name}.key`) });
+  const theirs = pair(strangers.files(name));
   const ask = async (credentials) => {
     const client = connectedClient(server, credentials);
     const answer = await new User(client, new Key()).getLock('n');

@@ -9,6 +9,9 @@ import { temporaryDirectory } from './server.mjs';
 
 const DAYS = '30';
 
+/** Extensions of a server's certificate. */
+export const LOOPBACK = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
+
 function openssl(dir, args) {
   return execFileSync('openssl', args, {
     cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -56,6 +59,17 @@ export class Authority {
       `${by}.pem`, '-CAkey', `${by}.key`, '-set_serial', String(serial),
       '-out', `${name}.pem`, '-days', DAYS, ...more]);
     return { name, key: this.der(name) };
+  }
+
+  /** Where issue() left what it made, as PEM. */
+  files(name) {
+    const file = (suffix) => path.join(this.dir, name + suffix);
+    return { cert: file('.pem'), key: file('.key') };
+  }
+
+  /** What peers of those it issued for are to trust. */
+  get pem() {
+    return readFileSync(path.join(this.dir, 'ca.pem'));
   }
 
   /** One whose time is over; only `openssl ca` takes dates of the past. */

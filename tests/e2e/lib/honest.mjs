@@ -21,8 +21,8 @@ function summary(waits, failures) {
   };
 }
 
-async function loop({ address, path, body }) {
-  const session = new Session(address);
+async function loop({ address, path, body, options }) {
+  const session = new Session(address, {}, options);
   let waits = [];
   let failures = [];
   let enough = Infinity;
@@ -49,9 +49,10 @@ async function loop({ address, path, body }) {
 }
 
 export class Honest {
-  constructor(address, path, body) {
+  /** `options` are the connection's, as http2.connect() takes them. */
+  constructor(address, path, body, options = {}) {
     this.worker = new Worker(new URL(import.meta.url),
-      { workerData: { address, path, body } });
+      { workerData: { address, path, body, options } });
   }
 
   told(seconds, command) {

@@ -7,6 +7,7 @@
 
 import http2 from 'node:http2';
 import net from 'node:net';
+import tls from 'node:tls';
 import { within } from './tap.mjs';
 
 export function frame(message, flag = 0) {
@@ -48,8 +49,9 @@ export function percentDecode(text) {
 
 export class Session {
   constructor(address, settings = {}, options = {}) {
+    const scheme = options.ca ? 'https' : 'http';
     this.session = http2.connect(
-      `http://${address}`, { settings, ...options });
+      `${scheme}://${address}`, { settings, ...options });
     this.session.on('error', () => {});
     this.closed = new Promise((resolve) => {
       this.session.once('close', resolve);
@@ -125,7 +127,7 @@ export const END_HEADERS = 4;
 const ACK = 1;
 const SETTINGS_INITIAL_WINDOW_SIZE = 4;
 const DEFAULT_WINDOW = 65535;
-const LARGEST_WINDOW = 0x7fffffff;
+export const LARGEST_WINDOW = 0x7fffffff;
 
 export function h2frame(type, flags, stream, payload = Buffer.alloc(0)) {
   const head = Buffer.alloc(9);
@@ -164,6 +166,15 @@ export function requestHeaders(path, extra = [], type = 'application/grpc') {
     ['te', 'trailers'], ...extra]);
 }
 
+/** A socket, over TLS if `ca` is to vouch for the server, and the event that
+ * says it is ready. */
+function connect(port, ca) {
+  const to = { port, host: '127.0.0.1', noDelay: true };
+  return ca === undefined ? [net.connect(to), 'connect']
+    : [tls.connect({ ...to, ca, servername: 'localhost',
+      ALPNProtocols: ['h2'] }), 'secureConnect'];
+}
+
 /**
  * A connection that reads frames and answers SETTINGS and PING, nothing
  * else: windows are never widened unless a test does it. A `quiet` one writes
@@ -171,14 +182,15 @@ export function requestHeaders(path, extra = [], type = 'application/grpc') {
  */
 export class Wire {
   constructor(port, {
-    streamWindow = LARGEST_WINDOW, onFrame, quiet = false,
+    streamWindow = LARGEST_WINDOW, onFrame, quiet = false, ca,
   } = {}) {
     this.quiet = quiet;
     this.onFrame = onFrame ?? (() => {});
     this.pending = Buffer.alloc(0);
-    this.socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
+    const [socket, event] = connect(port, ca);
+    this.socket = socket;
     this.connected = new Promise((resolve, reject) => {
-      this.socket.once('connect', resolve);
+      this.socket.once(event, resolve);
       this.socket.once('error', reject);
     });
     this.connected.catch(() => {});
