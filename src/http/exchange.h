@@ -59,6 +59,9 @@ struct exchange_handler {
 	void (*on_body_end)(struct exchange *x);
 	/* All that was given to exchange_send() has left for the socket. */
 	void (*on_sent)(struct exchange *x);
+	/* There is the room now that exchange_reserve() found taken. NULL for
+	 * who never asks. */
+	void (*on_room)(struct exchange *x);
 	/* The connection drains: what would go on for long should end soon.
 	 * NULL: nothing of the kind. */
 	void (*on_drain)(struct exchange *x);
@@ -76,6 +79,8 @@ struct exchange_codec {
 		size_t n_trailers);
 	void (*reset)(struct exchange *x);
 	void (*taken)(struct exchange *x); /* NULL: nothing to do */
+	/* NULL: there is always room */
+	bool (*reserve)(struct exchange *x, size_t bytes);
 };
 
 struct exchange {
@@ -114,6 +119,16 @@ MUSTCHECK static inline int exchange_respond(struct exchange *x,
 	bool end)
 {
 	return x->codec->respond(x, status, headers, n_headers, end);
+}
+
+/* Before work on a reply of up to `bytes`: keeps room for it in what the
+ * connection may hold for its peer to read, so that the work is not in vain and
+ * no more of it goes on at once than there is room for. Returns whether there
+ * is; else on_room comes later. Once for each exchange; what it sends, or its
+ * end, gives back the rest. */
+MUSTCHECK static inline bool exchange_reserve(struct exchange *x, size_t bytes)
+{
+	return !x->codec->reserve || x->codec->reserve(x, bytes);
 }
 
 /* Queues body bytes behind those queued before and takes them over: `bytes`

@@ -51,6 +51,8 @@ struct h2_session {
 	int64_t now_ns;
 	size_t request_bytes; /* of all exchanges, held by their handlers */
 	size_t reply_bytes;   /* of all exchanges, not yet sent */
+	size_t reserved;      /* bytes for replies that are being made */
+	struct list no_room;  /* of struct h2_stream, ref: wait for the same */
 };
 
 struct h2_stream {
@@ -67,6 +69,9 @@ struct h2_stream {
 	bool reset_by_peer;
 	bool handed_over; /* on_request has run */
 
+	struct list room_node;	       /* in no_room, or in none */
+	size_t wanted;		       /* bytes of it, while it waits */
+	size_t reserved;	       /* of the session's, this one's */
 	struct buf out;		       /* body bytes not yet sent */
 	struct reply_header *trailers; /* in the arena; NULL: none yet */
 	size_t n_trailers;

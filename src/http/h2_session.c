@@ -409,6 +409,9 @@ static void h2_free(struct session *session)
 {
 	struct h2_session *s = h2_of(session);
 
+	while (list_pop(&s->no_room)) {
+		/* nobody is told any more */
+	}
 	while (!list_empty(&s->streams))
 		h2_stream_close(
 			CONTAINER_OF(s->streams.next, struct h2_stream, node));
@@ -615,6 +618,7 @@ int h2_session_new(const struct h2_options *options,
 	s->drain_reason = "";
 	s->walk.payload_left = NGHTTP2_CLIENT_MAGIC_LEN;
 	list_init(&s->streams);
+	list_init(&s->no_room);
 	r = make_ng(s);
 	if (r == 0)
 		r = submit_settings(s);

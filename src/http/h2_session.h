@@ -35,7 +35,8 @@
 #define H2_REQUEST_BYTES_MAX (8 * 1024 * 1024)
 
 /* Reply bytes on one connection that its peer has not read: four of the
- * largest ListChanges pages, so that a few in flight are no fault. */
+ * largest ListChanges pages, so that the next are made while some are read.
+ * More than that wait for room before they are begun. */
 #define H2_REPLY_BYTES_MAX (16 * 1024 * 1024)
 
 /* A 256-KiB message must not stall for a window update. It is also what a

@@ -18,6 +18,62 @@ static struct h2_stream *stream_of(struct exchange *x)
 	return CONTAINER_OF(x, struct h2_stream, x);
 }
 
+/* ---- room for replies ---- */
+
+/* What there is for one who holds `own` of what is reserved. */
+static size_t room_of(const struct h2_session *s, size_t own)
+{
+	return H2_REPLY_BYTES_MAX - s->reply_bytes - (s->reserved - own);
+}
+
+static void take_room(struct h2_stream *st, size_t bytes)
+{
+	st->reserved = bytes;
+	st->session->reserved += bytes;
+}
+
+/* There may be more of it: first come, first served. */
+static void grant_room(struct h2_session *s)
+{
+	struct h2_stream *st;
+
+	while (!list_empty(&s->no_room)) {
+		st = CONTAINER_OF(s->no_room.next, struct h2_stream, room_node);
+		if (st->wanted > room_of(s, 0))
+			return;
+		list_remove(&st->room_node);
+		take_room(st, st->wanted);
+		st->x.handler->on_room(&st->x);
+	}
+}
+
+static void give_room_back(struct h2_stream *st)
+{
+	struct h2_session *s = st->session;
+
+	list_remove(&st->room_node);
+	s->reserved -= st->reserved;
+	st->reserved = 0;
+	grant_room(s);
+}
+
+static bool h2_reserve(struct exchange *x, size_t bytes)
+{
+	struct h2_stream *st = stream_of(x);
+	struct h2_session *s = st->session;
+
+	assert(st->reserved == 0 && bytes <= H2_REPLY_BYTES_MAX);
+	if (list_empty(&s->no_room) && bytes <= room_of(s, 0)) {
+		take_room(st, bytes);
+		return true;
+	}
+	st->wanted = bytes;
+	list_append(&s->no_room, &st->room_node);
+	return false;
+}
+
+/* ---- streams ---- */
+
 struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 {
 	struct h2_stream *st = mem_zalloc(sizeof(*st));
@@ -34,6 +90,7 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 	st->last_header = &st->x.headers;
 	arena_init(&st->x.arena, H2_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
 	buf_init(&st->out, H2_REPLY_BYTES_MAX);
+	list_init(&st->room_node);
 	list_append(&s->streams, &st->node);
 	s->session.n_exchanges++;
 	return st;
@@ -48,6 +105,7 @@ void h2_stream_close(struct h2_stream *st)
 	s->request_bytes -= st->request_bytes;
 	s->reply_bytes -= buf_len(&st->out);
 	buf_release(&st->out);
+	give_room_back(st);
 	if (st->handed_over)
 		st->x.handler->on_closed(&st->x);
 	arena_release(&st->x.arena);
@@ -155,6 +213,7 @@ int h2_stream_write_data(struct h2_stream *st, const uint8_t *frame_header,
 		buf_shrink(&st->out);
 		st->x.handler->on_sent(&st->x);
 	}
+	grant_room(st->session);
 	return 0;
 }
 
@@ -177,6 +236,8 @@ static int h2_respond(struct exchange *x, unsigned status,
 	if (r != 0)
 		return ng_result(r);
 	st->responded = true;
+	if (end)
+		give_room_back(st);
 	st->session->on_output(st->session->ctx);
 	return 0;
 }
@@ -197,7 +258,7 @@ static int h2_send(struct exchange *x, struct buf *bytes)
 	size_t len = buf_len(bytes);
 	int r;
 
-	if (len > H2_REPLY_BYTES_MAX - st->session->reply_bytes)
+	if (len > room_of(st->session, st->reserved))
 		return ERR_LIMIT;
 	if (buf_len(&st->out) == 0) {
 		size_t cap = st->out.cap;
@@ -215,6 +276,7 @@ static int h2_send(struct exchange *x, struct buf *bytes)
 	st->session->reply_bytes += len;
 	h2_session_count(st->session);
 	x->unsent += len;
+	give_room_back(st);
 	return st->responded ? resume(st) : 0;
 }
 
@@ -238,6 +300,7 @@ static int h2_finish(struct exchange *x, const struct reply_header *trailers,
 	}
 	st->n_trailers = n_trailers;
 	st->finishing = true;
+	give_room_back(st);
 	return resume(st);
 }
 
@@ -262,4 +325,5 @@ static const struct exchange_codec h2_codec = {
 	.finish = h2_finish,
 	.reset = h2_reset,
 	.taken = h2_taken,
+	.reserve = h2_reserve,
 };

@@ -161,10 +161,18 @@ static int watch_more(struct call *c, size_t before)
 	return 0;
 }
 
+static void stop_waiting(struct call *c)
+{
+	if (c->go)
+		timer_clear(&c->stalled);
+	c->go = NULL;
+}
+
 static void finish(struct call *c, enum rpc_status status, const char *text)
 {
 	size_t before = c->exchange->unsent;
 
+	stop_waiting(c);
 	call_set_state(c, CALL_ENDING);
 	if (c->codec->finish(c, status, text) < 0 || watch_more(c, before) < 0)
 		break_off(c);
@@ -229,6 +237,22 @@ static void fail_to_send(struct call *c, int error)
 			"too many replies wait to be read");
 	else
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+}
+
+bool call_reserve(struct call *c, size_t bytes,
+	void (*go)(struct call *c, void *ctx), void *ctx)
+{
+	if (call_is_over(c))
+		return false;
+	if (exchange_reserve(c->exchange, bytes))
+		return true;
+	c->go = go;
+	c->go_ctx = ctx;
+	if (timer_set(&c->stalled, c->server->loop,
+		    loop_now_ns(c->server->loop) +
+			    c->server->stall_timeout_ns) < 0)
+		fail_to_send(c, ERR_NOMEM);
+	return false;
 }
 
 static int encode(const ProtobufCMessage *message, struct buf *out)
@@ -313,6 +337,16 @@ static void on_sent(struct exchange *x)
 		c->hooks->on_sent(c);
 }
 
+static void on_room(struct exchange *x)
+{
+	struct call *c = x->ctx;
+	void (*go)(struct call *, void *) = c->go;
+
+	stop_waiting(c);
+	if (go)
+		go(c, c->go_ctx);
+}
+
 static void on_drain(struct exchange *x)
 {
 	struct call *c = x->ctx;
@@ -342,6 +376,7 @@ static const struct exchange_handler call_handler = {
 	.on_body = intake_body,
 	.on_body_end = intake_body_end,
 	.on_sent = on_sent,
+	.on_room = on_room,
 	.on_drain = on_drain,
 	.on_closed = on_closed,
 };
@@ -359,6 +394,10 @@ static void on_stalled(struct timer *t)
 	struct call *c = CONTAINER_OF(t, struct call, stalled);
 	size_t taken = c->stalled_unsent - c->exchange->unsent;
 
+	if (c->go) {
+		fail_to_send(c, ERR_LIMIT);
+		return;
+	}
 	if (taken >= c->stalled_due && watch_for_stall(c) == 0)
 		return;
 	log_info(&c->log, "call.peer_does_not_read");

@@ -147,6 +147,12 @@ MUSTCHECK int call_set_trailing_metadata(
  * headers must announce it. */
 void call_compress(struct call *c, bool wanted);
 
+/* Before work on a reply of up to `bytes`: whether the connection can hold so
+ * much for its peer to read. If not, `go` runs when it can, unless the call is
+ * over before; one that waits in vain fails. At most once per call. */
+MUSTCHECK bool call_reserve(struct call *c, size_t bytes,
+	void (*go)(struct call *c, void *ctx), void *ctx);
+
 /* One reply, and OK. */
 void call_reply(struct call *c, const ProtobufCMessage *message);
 

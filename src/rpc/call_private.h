@@ -45,7 +45,11 @@ struct call {
 	struct arena asked; /* own; a server-streaming call's request */
 	struct log_ctx log; /* child of the connection's, until CLOSED */
 	struct timer deadline;
-	struct timer stalled;  /* runs while sent bytes wait for the peer */
+	/* Waits for room for its reply; NULL: it does not. */
+	void (*go)(struct call *c, void *ctx);
+	void *go_ctx;
+	struct timer stalled;  /* runs while sent bytes wait for the peer, or
+				* there is no room for more */
 	size_t stalled_unsent; /* as many if the peer took none since then */
 	size_t stalled_due;    /* of these, so many must have gone by then */
 	int64_t deadline_ns;

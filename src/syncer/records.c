@@ -96,6 +96,17 @@ static void list_changes_done(struct store_op *op)
 	store_call_end(sc);
 }
 
+/* The connection has room for a page. */
+static void list_changes_read(struct call *c, void *ctx)
+{
+	struct store_call *sc = ctx;
+
+	if (message_begin(&sc->op.list_changes.page, LIST_BYTES_MAX) < 0)
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+	else
+		store_call_submit_read(sc);
+}
+
 void list_changes_start(struct call *c)
 {
 	const Sync__ListChangesRequest *request =
@@ -121,9 +132,6 @@ void list_changes_start(struct call *c)
 	list->encode = encode_record;
 	list->since = recent_start(s->recent, &sc->op.user,
 		request->since_revision, loop_now_ns(s->loop));
-	if (message_begin(&list->page, LIST_BYTES_MAX) < 0) {
-		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
-		return;
-	}
-	store_call_submit_read(sc);
+	if (call_reserve(c, LIST_BYTES_MAX, list_changes_read, sc))
+		list_changes_read(c, sc);
 }

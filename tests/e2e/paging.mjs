@@ -4,11 +4,11 @@
 
 import assert from 'node:assert/strict';
 import { Client, User, decodeReply, encode } from './lib/client.mjs';
-import { workers } from './lib/load.mjs';
+import { atOnce, workers } from './lib/load.mjs';
 import { Session, unframe } from './lib/raw.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
-import { diag, suite, test } from './lib/tap.mjs';
+import { diag, scaled, suite, test } from './lib/tap.mjs';
 
 const PAGE = 1000;
 const SMALL = 2500;
@@ -17,6 +17,7 @@ const LARGEST_RECORD = 65536;
 const MIB = 1 << 20;
 const PAGE_BYTES = 3.5 * MIB;
 const LARGEST_REPLY = 4 * MIB;
+const AT_ONCE = scaled(40, 12); // pages; the server holds four for one peer
 const SEAM = [65400, 65460]; // data of one record
 const WRITERS = Number(process.env.E2E_WRITERS || 8);
 const OVERHEAD = 128; // bytes of a record beside its data
@@ -146,6 +147,12 @@ async function largeRecords() {
   await test('they are read in pages', async () => { all = await pages(user); },
     { seconds: 60 });
   diag(`pages of ${all.map(({ size }) => size).join(', ')} bytes`);
+  await test(`${AT_ONCE} pages asked for at once all come`, async () => {
+    const [{ size }] = all;
+    await atOnce(AT_ONCE, async () => {
+      assert.equal((await page(user, 0)).size, size);
+    });
+  });
   await test('every page is below 4 MiB', () => {
     for (const { size } of all) assert.ok(size <= LARGEST_REPLY, `${size}`);
   });

@@ -17,6 +17,7 @@
 #define MESSAGE_MAX 1000
 #define STALL_NS    (20 * NS_PER_S)
 #define ARENA_CAP   (256 * 1024)
+#define ROOM	    1000 /* for a reply */
 
 /* ---- the exchange that takes notes ---- */
 
@@ -26,7 +27,7 @@ static unsigned http_status;
 static struct buf sent;
 static int n_responds, n_finishes, n_resets;
 static int send_result, respond_result, finish_result;
-static bool ended;
+static bool ended, has_room;
 
 static void note(char *notes, const struct reply_header *h, size_t n)
 {
@@ -84,8 +85,19 @@ static void fake_reset(struct exchange *e UNUSED)
 	n_resets++;
 }
 
+static bool fake_reserve(struct exchange *e UNUSED, size_t bytes)
+{
+	ck_assert_uint_eq(bytes, ROOM);
+	return has_room;
+}
+
 static const struct exchange_codec fake_codec = {
-	fake_respond, fake_send, fake_finish, fake_reset};
+	.respond = fake_respond,
+	.send = fake_send,
+	.finish = fake_finish,
+	.reset = fake_reset,
+	.reserve = fake_reserve,
+};
 
 /* ---- the service ---- */
 
@@ -913,6 +925,61 @@ TEST(call, a_peer_that_reads_slowly_is_given_time)
 		turn();
 	}
 	ck_assert_int_eq(n_resets, 0);
+	tear_down();
+}
+
+static void go(struct call *c, void *ctx)
+{
+	(*(int *)ctx)++;
+	reply_locked(c);
+}
+
+TEST(call, a_large_reply_may_have_to_wait_for_room)
+{
+	int n_goes = 0;
+
+	begin(&unary);
+	has_room = true;
+	ck_assert(call_reserve(call, ROOM, go, &n_goes));
+	reply_locked(call);
+	check_ok();
+	tear_down();
+
+	begin(&unary);
+	has_room = false;
+	ck_assert(!call_reserve(call, ROOM, go, &n_goes));
+	fake_clock_advance(&time_now, STALL_NS - 1);
+	turn();
+	ck_assert_int_eq(n_goes, 0);
+	x.handler->on_room(&x);
+	ck_assert_int_eq(n_goes, 1);
+	check_ok();
+	deliver();
+	ck_assert(!timer_is_set(&call->stalled));
+	tear_down();
+}
+
+TEST(call, one_that_waits_for_room_in_vain_fails)
+{
+	int n_goes = 0;
+
+	begin(&unary);
+	has_room = false;
+	ck_assert(!call_reserve(call, ROOM, go, &n_goes));
+	fake_clock_advance(&time_now, STALL_NS);
+	turn();
+	check_failed(200, 8, "too many replies wait to be read");
+	x.handler->on_room(&x); /* too late */
+	ck_assert_int_eq(n_goes, 0);
+	ck_assert(!call_reserve(call, ROOM, go, &n_goes));
+	tear_down();
+
+	begin(&unary);
+	ck_assert(!call_reserve(call, ROOM, go, &n_goes));
+	close_exchange();
+	fake_clock_advance(&time_now, STALL_NS);
+	turn();
+	ck_assert_int_eq(n_goes, 0);
 	tear_down();
 }
 

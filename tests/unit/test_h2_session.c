@@ -20,7 +20,7 @@ struct request {
 	struct exchange *x; /* NULL when closed */
 	char path[64];
 	struct buf body;
-	int n_ends, n_sent, n_closed;
+	int n_ends, n_sent, n_closed, n_rooms;
 	struct leftover left;
 };
 
@@ -88,6 +88,11 @@ static void on_sent(struct exchange *x)
 	((struct request *)x->ctx)->n_sent++;
 }
 
+static void on_room(struct exchange *x)
+{
+	((struct request *)x->ctx)->n_rooms++;
+}
+
 static void on_closed(struct exchange *x)
 {
 	struct request *r = x->ctx;
@@ -103,6 +108,7 @@ static const struct exchange_handler handler = {
 	.on_body = on_body,
 	.on_body_end = on_body_end,
 	.on_sent = on_sent,
+	.on_room = on_room,
 	.on_closed = on_closed,
 };
 
@@ -384,6 +390,12 @@ static int32_t ask_with(struct upload *u, const nghttp2_nv *more, size_t n_more)
 static int32_t ask(struct upload *u)
 {
 	return ask_with(u, NULL, 0);
+}
+
+static void cancel(int32_t id)
+{
+	ck_assert_int_eq(
+		nghttp2_submit_rst_stream(client, 0, id, NGHTTP2_CANCEL), 0);
 }
 
 static void check_echo(int32_t id, struct slice body)
@@ -733,12 +745,94 @@ TEST(h2_session, replies_that_are_not_read_are_bounded_for_all_streams)
 	ck_assert_int_eq(send_bytes(&requests[0], 1), ERR_LIMIT);
 	ck_assert_int_eq(send_bytes(&requests[1], 1), ERR_LIMIT);
 	/* What goes with a stream can be used by the other. */
-	ck_assert_int_eq(
-		nghttp2_submit_rst_stream(client, 0, 1, NGHTTP2_CANCEL), 0);
+	cancel(1);
 	pump();
 	ck_assert_int_eq(requests[0].n_closed, 1);
 	ck_assert_int_eq(send_bytes(&requests[1], 2 * quarter), 0);
 	ck_assert_int_eq(send_bytes(&requests[1], 1), ERR_LIMIT);
+	tear_down();
+}
+
+/* Four calls that want a third of the room each, of which three have it. */
+static void reserve_all_room(void)
+{
+	const size_t third = H2_REPLY_BYTES_MAX / 3;
+
+	set_up_with(100, true);
+	behaviour = HOLD;
+	for (int i = 0; i < 4; i++)
+		(void)ask(NULL);
+	pump();
+	for (int i = 0; i < 4; i++)
+		ck_assert(exchange_reserve(requests[i].x, third) == (i < 3));
+	ck_assert_int_eq(requests[3].n_rooms, 0);
+}
+
+TEST(h2_session, room_for_a_reply_is_kept)
+{
+	const size_t third = H2_REPLY_BYTES_MAX / 3;
+
+	reserve_all_room();
+	/* Nobody else gets it, not even the little that is left. */
+	ck_assert_int_eq(send_bytes(&requests[3], third), ERR_LIMIT);
+	(void)ask(NULL);
+	pump();
+	ck_assert(!exchange_reserve(requests[4].x, 1));
+	/* What a reply does not need goes to who came first. */
+	ck_assert_int_eq(send_bytes(&requests[0], third / 2), 0);
+	ck_assert_int_eq(requests[3].n_rooms, 0);
+	ck_assert_int_eq(send_bytes(&requests[1], third / 2), 0);
+	ck_assert_int_eq(requests[3].n_rooms, 1);
+	ck_assert_int_eq(requests[4].n_rooms, 1);
+	ck_assert_int_eq(send_bytes(&requests[3], third), 0);
+	ck_assert_int_eq(send_bytes(&requests[2], third), 0);
+	tear_down();
+}
+
+TEST(h2_session, room_comes_from_who_ends_or_is_cancelled)
+{
+	reserve_all_room();
+	cancel(1);
+	pump();
+	ck_assert_int_eq(requests[3].n_rooms, 1);
+	tear_down();
+
+	reserve_all_room();
+	answer(&requests[1], &requests[1].body); /* and no body */
+	ck_assert_int_eq(requests[3].n_rooms, 1);
+	tear_down();
+
+	reserve_all_room();
+	cancel(7); /* who waits */
+	pump();
+	cancel(1);
+	pump();
+	ck_assert_int_eq(requests[3].n_rooms, 0);
+	tear_down();
+
+	reserve_all_room();
+	session_free(&session); /* tells nobody */
+	ck_assert_int_eq(requests[3].n_rooms, 0);
+	tear_down();
+}
+
+TEST(h2_session, room_comes_as_the_peer_reads)
+{
+	const struct reply_header type = {
+		"content-type", slice_str("application/grpc")};
+
+	set_up_with(100, true);
+	behaviour = HOLD;
+	(void)ask(NULL);
+	(void)ask(NULL);
+	pump();
+	ck_assert_int_eq(send_bytes(&requests[0], H2_REPLY_BYTES_MAX), 0);
+	ck_assert(!exchange_reserve(requests[1].x, 65535));
+	ck_assert_int_eq(
+		exchange_respond(requests[0].x, 200, &type, 1, false), 0);
+	ck_assert_int_eq(requests[1].n_rooms, 0);
+	pump(); /* as much as the client's window takes */
+	ck_assert_int_eq(requests[1].n_rooms, 1);
 	tear_down();
 }
 
@@ -819,19 +913,12 @@ TEST(h2_session, a_cancelled_exchange_is_over_at_once)
 	behaviour = HOLD;
 	id = ask(&u);
 	pump();
-	ck_assert_int_eq(
-		nghttp2_submit_rst_stream(client, 0, id, NGHTTP2_CANCEL), 0);
+	cancel(id);
 	pump();
 	ck_assert_int_eq(requests[0].n_closed, 1);
 	ck_assert_int_eq(requests[0].n_ends, 0);
 	ck_assert_uint_eq(session->n_exchanges, 0);
 	tear_down();
-}
-
-static void cancel(int32_t id)
-{
-	ck_assert_int_eq(
-		nghttp2_submit_rst_stream(client, 0, id, NGHTTP2_CANCEL), 0);
 }
 
 TEST(h2_session, work_on_cancelled_requests_is_bounded)
