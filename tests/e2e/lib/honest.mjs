@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // honest — a client in a thread of its own that calls in a loop, one call at
-// a time on one connection, and says how long it waited for its answers.
+// a time on one connection, and says how long it waited for its answers. Every
+// other call goes to a bystander, a server of its own with nothing else to do:
+// what it waits for that one, it waits for the machine.
 
 import { Worker, isMainThread, parentPort, workerData } from
   'node:worker_threads';
@@ -10,38 +12,62 @@ import { within } from './tap.mjs';
 const SECONDS = 15;
 const TOO_MANY = 10; // failures: no need to wait for more
 
-/** `calls` answers, their 99th percentile and longest in milliseconds. */
-function summary(waits, failures) {
+/** Of waits in milliseconds: how many, the 99th percentile, the longest. */
+function summary(waits) {
   const sorted = waits.sort((a, b) => a - b);
   return {
     calls: sorted.length,
     p99: sorted[Math.ceil(sorted.length * 0.99) - 1],
     worst: sorted.at(-1),
-    failures,
   };
 }
 
-async function loop({ address, path, body, options }) {
-  const session = new Session(address, {}, options);
-  let waits = [];
-  let failures = [];
+/** Calls on connections to `addresses` in turn, and remembers. */
+class Caller {
+  constructor({ addresses, path, body, options }) {
+    Object.assign(this, { path, body: Buffer.from(body) });
+    this.sessions = addresses.map(
+      (address) => new Session(address, {}, options));
+    this.forget();
+  }
+
+  forget() {
+    this.waits = this.sessions.map(() => []);
+    this.failures = [];
+  }
+
+  async round() {
+    const { waits, failures } = this; // of when it is asked
+    for (const [index, session] of this.sessions.entries()) {
+      const asked = performance.now();
+      const { status, error } = await session.message(this.path, this.body)
+        .catch((caught) => ({ error: caught.message }));
+      waits[index].push(performance.now() - asked);
+      if (status !== 0) failures.push(error ?? `status ${status}`);
+    }
+  }
+
+  summary() {
+    const [attacked, bystander] = this.waits.map(summary);
+    return { ...attacked, bystander, failures: this.failures };
+  }
+}
+
+async function loop() {
+  const caller = new Caller(workerData);
   let enough = Infinity;
   parentPort.on('message', (begin) => {
     if (begin === undefined) {
-      parentPort.postMessage(summary(waits, failures));
+      parentPort.postMessage(caller.summary());
       return;
     }
-    waits = [];
-    failures = [];
+    caller.forget();
     enough = begin;
   });
   for (;;) {
-    const asked = performance.now();
-    const { status, error } = await session.message(path, Buffer.from(body))
-      .catch((caught) => ({ error: caught.message }));
-    waits.push(performance.now() - asked);
-    if (status !== 0) failures.push(error ?? `status ${status}`);
-    if (waits.length >= enough || failures.length > TOO_MANY) {
+    await caller.round();
+    if (caller.waits[0].length >= enough
+      || caller.failures.length > TOO_MANY) {
       enough = Infinity;
       parentPort.postMessage('enough');
     }
@@ -49,10 +75,11 @@ async function loop({ address, path, body, options }) {
 }
 
 export class Honest {
-  /** `options` are the connection's, as http2.connect() takes them. */
-  constructor(address, path, body, options = {}) {
+  /** `options` are the connections', as http2.connect() takes them. */
+  constructor(server, bystander, { path, body, options = {} }) {
+    const addresses = [server.address, bystander.address];
     this.worker = new Worker(new URL(import.meta.url),
-      { workerData: { address, path, body, options } });
+      { workerData: { addresses, path, body, options } });
   }
 
   told(seconds, command) {
@@ -78,4 +105,4 @@ export class Honest {
   }
 }
 
-if (!isMainThread && workerData?.path) loop(workerData);
+if (!isMainThread && workerData?.path) loop();
