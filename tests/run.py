@@ -39,7 +39,7 @@ E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
              'health', 'history']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
-E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut', 'pg_frozen']
+E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut', 'pg_frozen', 'pg_pooler']
 # Of those the ones that show what a sanitizer looks for in that store.
 E2E_SHARED = ['compat', 'concurrency', 'notifications', 'overlap']
 # Suites that hand work between threads, for the thread sanitizer.

@@ -78,10 +78,16 @@ export async function freePort() {
   return port;
 }
 
-function command(binary) {
+/**
+ * What to spawn so that the program ends with this process: [file, args]. It
+ * becomes `user` first, if given: the kernel forgets the rest when it does.
+ */
+export function endingWithUs(program, args = [], user = undefined) {
   const setpriv = '/usr/bin/setpriv';
-  if (!existsSync(setpriv)) return [binary, []];
-  return [setpriv, ['--pdeathsig', 'KILL', binary]];
+  if (!existsSync(setpriv)) return [program, args];
+  const become = user ? ['--reuid', user, '--regid', user, '--init-groups',
+    setpriv] : [];
+  return [setpriv, [...become, '--pdeathsig', 'KILL', program, ...args]];
 }
 
 export class Server {
@@ -126,7 +132,7 @@ export class Server {
     const [port, webPort] = await freePorts(2);
     this.port ??= port;
     this.webPort ??= webPort;
-    const [file, args] = command(this.binary);
+    const [file, args] = endingWithUs(this.binary);
     this.stderr = '';
     this.told = 0;
     const child = spawn(file, args, {
