@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/suite.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "store/database.h"
 
 #define DEADLINE_S 20 /* of one operation, on a machine that is busy */
+#define SQL_MAX	   8192
+/* The store's own thread may hold the file for a moment. */
+#define WAIT_MS 10000
 
 /* What only one back-end can be asked. */
 const char *const unit_modules_by_argument[] = {"sqlite", "postgres", NULL};
@@ -90,12 +94,17 @@ void suite_open(struct suite *s, int n_ports)
 	}
 }
 
-void suite_begin(struct suite *s, int n_ports)
+void suite_prepare(struct suite *s)
 {
 	memset(s, 0, sizeof(*s));
 	fake_clock_init(&s->clock);
 	unit_make_dir(s->dir, sizeof(s->dir));
 	configure(s);
+}
+
+void suite_begin(struct suite *s, int n_ports)
+{
+	suite_prepare(s);
 	suite_open(s, n_ports);
 }
 
@@ -122,6 +131,75 @@ void suite_remove(struct suite *s)
 		database_drop();
 	unit_remove_dir(s->dir);
 }
+
+const char *suite_refusal(struct suite *s)
+{
+	static struct errmsg why;
+	struct store *store = NULL;
+
+	why.text[0] = '\0';
+	ck_assert_int_lt(
+		store_open(&s->config, &s->clock.clock, &store, &why), 0);
+	ck_assert_ptr_null(store);
+	return why.text;
+}
+
+/* ---- from outside ---- */
+
+static sqlite3 *open_file(const struct suite *s)
+{
+	char path[128];
+	sqlite3 *db;
+
+	(void)snprintf(path, sizeof(path), "%.60s/db/db.sqlite", s->dir);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
+	return db;
+}
+
+static void run_on_file(const struct suite *s, const char *text)
+{
+	sqlite3 *db = open_file(s);
+	char *why = NULL;
+
+	ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, &why) == SQLITE_OK,
+		"%s", why);
+	sqlite3_close(db);
+}
+
+static int64_t ask_file(const struct suite *s, const char *text)
+{
+	sqlite3 *db = open_file(s);
+	sqlite3_stmt *stmt;
+	int64_t value;
+
+	ck_assert_int_eq(
+		sqlite3_prepare_v2(db, text, -1, &stmt, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
+	value = sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
+	return value;
+}
+
+void suite_sql(struct suite *s, const char *format)
+{
+	char text[SQL_MAX], hex[USER_ID_HEX + 1];
+
+	user_id_hex(&alice, hex);
+	(void)snprintf(text, sizeof(text), format, hex, hex, hex, hex);
+	if (suite_on_postgres())
+		database_sql("%s", text);
+	else
+		run_on_file(s, text);
+}
+
+int64_t suite_sql_integer(struct suite *s, const char *text)
+{
+	return suite_on_postgres() ? database_integer(text) : ask_file(s, text);
+}
+
+/* ---- operations ---- */
 
 static void on_done(struct store_op *op)
 {

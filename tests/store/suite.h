@@ -57,9 +57,20 @@ int64_t suite_tick_ns(void);
  * removes it, close and open in between keep what is stored. */
 void suite_begin(struct suite *s, int n_ports);
 void suite_end(struct suite *s);
-void suite_remove(struct suite *s); /* what is closed */
+/* The same for a store that is not open. */
+void suite_prepare(struct suite *s);
+void suite_remove(struct suite *s);
 void suite_close(struct suite *s);
 void suite_open(struct suite *s, int n_ports);
+
+/* The sentence with which opening fails, in a buffer that lasts until the next
+ * call. */
+const char *suite_refusal(struct suite *s);
+
+/* Runs SQL as somebody else would; up to four `%s` in it are alice. */
+void suite_sql(struct suite *s, const char *format);
+/* The first field of the first row. */
+int64_t suite_sql_integer(struct suite *s, const char *text);
 
 /* Submits at a port; turns the loop until it is done, within a deadline. */
 void op_submit(struct suite *s, int port, struct op *o);
