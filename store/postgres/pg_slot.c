@@ -226,10 +226,20 @@ static void take_batch(struct pg_slot *s, const PGresult *result)
 		committed(s);
 }
 
-/* A transaction that failed is rolled back: nothing is in doubt. */
+/* After a statement that failed the rest up to the sync was skipped, also the
+ * COMMIT: the transaction is undone, but still open. */
+static void roll_back(struct pg_slot *s)
+{
+	pg_conn_run(&s->conn, PG_SQL_ROLLBACK, NULL);
+	pg_conn_sync(&s->conn);
+	pg_slot_busy_with_chores(s);
+}
+
+/* A transaction that failed is undone: nothing is in doubt. */
 static void end_batch(struct pg_slot *s)
 {
 	struct pg_batch *b = &s->batch;
+	bool failed = s->in_doubt;
 
 	if (b->kind == PG_BATCH_READS && b->n > 0)
 		return; /* each has its own */
@@ -246,6 +256,8 @@ static void end_batch(struct pg_slot *s)
 	}
 	if (b->verdict == PG_RETRY_SOON)
 		pg_conn_fail(&s->conn, "it is not what it was");
+	else if (failed)
+		roll_back(s);
 	else
 		become_idle(s);
 }

@@ -52,6 +52,7 @@
 const struct pg_statement pg_statements[PG_SQL_STATEMENTS] = {
 [PG_SQL_BEGIN] = {"begin", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"},
 [PG_SQL_COMMIT] = {"commit", "COMMIT"},
+[PG_SQL_ROLLBACK] = {NULL, "ROLLBACK"},
 
 /* Makes the counters that are missing and locks the others, in one order, so
  * that two groups cannot wait for each other. "WHERE false" leaves a row as it

@@ -18,6 +18,7 @@ struct pg_statement {
 enum pg_sql {
 	PG_SQL_BEGIN,
 	PG_SQL_COMMIT,
+	PG_SQL_ROLLBACK,
 	/* $1 users. */
 	PG_SQL_LOCK_COUNTERS,
 	/* $1 token, $2 number of the group, $3 users, $4 ids, $5 data,
