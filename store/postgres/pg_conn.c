@@ -155,6 +155,15 @@ static void go_on_connecting(struct pg_conn *c)
 		opened(c);
 }
 
+/* What the server says without being asked; libpq would write it to standard
+ * error as it is. */
+static void log_notice(void *ctx UNUSED, const PGresult *result)
+{
+	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	log_info(NULL, "database.notice", F_STR("text", text ? text : ""));
+}
+
 static void connect_to(struct pg_conn *c, const char *address)
 {
 	struct pg_parts parts;
@@ -166,6 +175,7 @@ static void connect_to(struct pg_conn *c, const char *address)
 		attempt_failed(c, "it cannot be connected to");
 		return;
 	}
+	(void)PQsetNoticeReceiver(c->pg, log_notice, NULL);
 	/* As documented: the first step follows when it can be written. */
 	if (watch_start(&c->watch, c->loop, PQsocket(c->pg), EPOLLOUT) < 0)
 		attempt_failed(c, "its socket cannot be watched");
