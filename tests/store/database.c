@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/database.h"
 
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +86,19 @@ void database_drop(void)
 	}
 	PQfinish(server);
 	db = server = NULL;
+}
+
+const char *database_name(void)
+{
+	return name;
+}
+
+PGconn *database_connect(void)
+{
+	char url[URL_MAX];
+
+	url_of("", url, sizeof(url));
+	return connect_to(url);
 }
 
 void database_set_clock(int64_t wall_ns)

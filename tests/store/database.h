@@ -7,6 +7,7 @@
  * Threads: the test's. */
 #pragma once
 
+#include <libpq-fe.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,10 @@
 /* Makes it; `url` has room for what DATABASE_URL may be. One at a time. */
 void database_make(char *url, size_t size);
 void database_drop(void);
+const char *database_name(void);
+
+/* A connection of the test's to the database; to be closed. */
+PGconn *database_connect(void);
 
 /* Sets the clock, which goes in steps of DATABASE_TICK_NS and stands still in
  * between. */

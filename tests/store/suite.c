@@ -63,7 +63,7 @@ static void configure(struct suite *s)
 {
 	memset(&s->config, 0, sizeof(s->config));
 	s->config.shards = 2;
-	s->config.database_pool_size = 4;
+	s->config.database_pool_size = 8;
 	if (suite_on_postgres())
 		database_make(
 			s->config.database_url, sizeof(s->config.database_url));
