@@ -8,6 +8,7 @@ import { frame, unframe } from './lib/raw.mjs';
 import { freePort, startServer } from './lib/server.mjs';
 import { Channel, contract } from './lib/service.mjs';
 import { Key } from './lib/sign.mjs';
+import { POSTGRES, storeOf } from './lib/store.mjs';
 import { atEnd, suite, test, until, within } from './lib/tap.mjs';
 
 const OK = 0;
@@ -90,7 +91,7 @@ async function webCases(web) {
 
 /** Another process begins to write and goes on for as long as we like. */
 async function hold(server) {
-  const other = spawn('sqlite3', [server.database],
+  const other = spawn('sqlite3', [storeOf(server.dir).file],
     { stdio: ['pipe', 'pipe', 'inherit'] });
   const gone = new Promise((resolve) => { other.once('close', resolve); });
   atEnd(() => other.kill('SIGKILL'));
@@ -188,8 +189,14 @@ await suite(async () => {
   await checkCases(channel);
   await watchCases(channel);
   await webCases(web);
-  await storeCases(server, web, channel, ['a store held by another', hold]);
-  await storeCases(server, web, channel, ['nothing to write to', forbidToWrite]);
+  if (!POSTGRES) { // that one stands still in pg_frozen
+    for (const trouble of [
+      ['a store held by another', hold],
+      ['nothing to write to', forbidToWrite],
+    ]) {
+      await storeCases(server, web, channel, trouble);
+    }
+  }
   await drainCases(server, channel);
   channel.close();
 });

@@ -239,7 +239,10 @@ async function refusedConfigurations() {
     ['GRPC_WEB_LISTEN_ADDRESS', '[]:80'],
     ['KEEPALIVE_TIME', '0'],
     ['PROXY_PROTOCOL', 'v2'],
-    ['DATABASE_URL', 'postgres://localhost/db'],
+    ['DATABASE_URL', 'nowhere'],
+    ['DATABASE_DIRECT_URL', 'nowhere'],
+    ['DATABASE_POOL_SIZE', '0'],
+    ['DATABASE_POOLER', 'perhaps'],
   ];
   for (const [name, value] of rows) {
     await test(`${name}=${value} is refused by name`, async () => {
