@@ -55,6 +55,16 @@ function highS(user, fields) {
   });
 }
 
+/** Calls anew while the server had the request too late for the second that
+ * it names, on a machine that was busy. */
+async function inTime(call) {
+  for (;;) {
+    const second = now();
+    const answer = await call(second);
+    if (answer.code === OK || now() - second <= 1) return answer;
+  }
+}
+
 function recordRows(user, other) {
   const set = (fields) => () => user.setRecord(fields);
   const signed = (id, signature) => () => user.setRecord({
@@ -104,10 +114,10 @@ function recordRows(user, other) {
       () => user.setRecord({ request_time: now() - 301 }),
       INVALID_ARGUMENT, TOO_FAR],
     ['SetRecord: request_time -299 s, signed for another time',
-      () => user.setRecord({
-        request_time: now() - 299,
-        signature: user.record({ request_time: now() - 298 }).signature,
-      }), OK, done(1)],
+      () => inTime((second) => user.setRecord({
+        request_time: second - 299,
+        signature: user.record({ request_time: second - 298 }).signature,
+      })), OK, done(1)],
     ['SetRecord: request_time +302 s',
       () => user.setRecord({ request_time: now() + 302 }),
       INVALID_ARGUMENT, TOO_FAR],
