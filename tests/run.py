@@ -46,12 +46,10 @@ E2E_SHARED = ['compat', 'concurrency', 'notifications', 'overlap']
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
 
-# Suites that measure time or memory, or take all of the machine themselves:
-# nothing runs beside them. Of the others two run at a time, since most wait more
-# than they work.
-ALONE = ['lint', 'tidy', 'notifications', 'attacks', 'connections', 'fleet',
-         'pg_faults', 'pg_frozen']
-AT_ONCE = 2
+# Suites that measure time, or take all of the machine themselves: nothing runs
+# beside them. Of the others some run at a time: most wait more than they work.
+ALONE = ['lint', 'tidy', 'attacks', 'fleet', 'pg_faults', 'pg_frozen']
+AT_ONCE = 3
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
@@ -138,14 +136,14 @@ class Postgres:
 POSTGRES = Postgres()
 
 
-def unit_suites(label, build, timeout_s):
+def unit_suites(label, build, timeout_s, stores=('sqlite', 'postgres')):
     tests = os.path.join(ROOT, build.directory, 'tests')
     yield Suite(f'unit{label}', [f'{tests}/unit/unit-tests'], timeout_s,
                 SANITIZERS)
     yield Suite(f'fuzz-seeds{label}',
                 [PYTHON, 'tests/fuzz/replay.py', build.directory], timeout_s,
                 SANITIZERS)
-    for backend in ('sqlite', 'postgres'):
+    for backend in stores:
         yield Suite(f'store-{backend}{label}',
                     [f'{tests}/store/store-suite', backend], timeout_s,
                     SANITIZERS, on_postgres=backend == 'postgres')
@@ -188,7 +186,7 @@ def plan(thorough):
     yield from e2e_suites('', GCC, E2E, '1', 180, thorough)
     yield from postgres_suites(thorough)
     yield CLANG
-    yield from unit_suites('-clang', CLANG, 120)
+    yield from unit_suites('-clang', CLANG, 120, stores=('sqlite',))
     yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
     scale, names, shared = SANITIZED_SCALE, E2E_THREADS, E2E_SHARED
     if thorough:
