@@ -34,14 +34,17 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
        'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
        'attacks', 'connections', 'history']
+STORES = ['sqlite', 'postgres']
 # Suites that ask something of the store; run on PostgreSQL, too.
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
              'health', 'history']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
 E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut', 'pg_frozen', 'pg_pooler']
-# Of those the ones that show what a sanitizer looks for in that store.
-E2E_SHARED = ['compat', 'concurrency', 'notifications', 'overlap']
+# Of those the ones that show most of what a sanitizer looks for in that store,
+# which has no threads of its own.
+E2E_STORE_ASAN = ['compat', 'concurrency']
+E2E_STORE_TSAN = ['concurrency', 'notifications']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
@@ -136,7 +139,7 @@ class Postgres:
 POSTGRES = Postgres()
 
 
-def unit_suites(label, build, timeout_s, stores=('sqlite', 'postgres')):
+def unit_suites(label, build, timeout_s, stores=STORES):
     tests = os.path.join(ROOT, build.directory, 'tests')
     yield Suite(f'unit{label}', [f'{tests}/unit/unit-tests'], timeout_s,
                 SANITIZERS)
@@ -180,26 +183,28 @@ def postgres_suites(thorough):
 
 def plan(thorough):
     """Builds and suites, in the order in which they run."""
+    scale, threads = SANITIZED_SCALE, E2E_THREADS
+    pg_asan, pg_tsan, stores = E2E_STORE_ASAN, E2E_STORE_TSAN, ['sqlite']
+    if thorough:
+        scale, threads = '1', E2E
+        pg_asan, pg_tsan, stores = E2E_STORE, E2E_STORE, STORES
     yield GCC
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
     yield from unit_suites('', GCC, 120)
     yield from e2e_suites('', GCC, E2E, '1', 180, thorough)
     yield from postgres_suites(thorough)
     yield CLANG
-    yield from unit_suites('-clang', CLANG, 120, stores=('sqlite',))
+    yield from unit_suites('-clang', CLANG, 120, stores)
     yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
-    scale, names, shared = SANITIZED_SCALE, E2E_THREADS, E2E_SHARED
-    if thorough:
-        scale, names, shared = '1', E2E, E2E_STORE
     yield ASAN
     yield from unit_suites('-asan', ASAN, 300)
     yield from e2e_suites('-asan', ASAN, E2E, scale, 600, thorough)
-    yield from e2e_suites('-pg-asan', ASAN, shared, scale, 600, thorough,
+    yield from e2e_suites('-pg-asan', ASAN, pg_asan, scale, 600, thorough,
                           on_postgres=True)
     yield TSAN
-    yield from unit_suites('-tsan', TSAN, 300)
-    yield from e2e_suites('-tsan', TSAN, names, scale, 600, thorough)
-    yield from e2e_suites('-pg-tsan', TSAN, shared, scale, 600, thorough,
+    yield from unit_suites('-tsan', TSAN, 300, stores)
+    yield from e2e_suites('-tsan', TSAN, threads, scale, 600, thorough)
+    yield from e2e_suites('-pg-tsan', TSAN, pg_tsan, scale, 600, thorough,
                           on_postgres=True)
 
 
