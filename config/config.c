@@ -10,7 +10,9 @@
 
 #include "base/codec.h"
 
-#define SHARDS_MAX 256 /* as many ports as a store has */
+#define SHARDS_MAX    256 /* as many ports as a store has */
+
+#define POOL_SIZE_MAX 1000
 
 /* One variable. `parse` reads its text into the field at `offset`; min and max
  * are for numbers. */
@@ -230,8 +232,8 @@ static const struct variable variables[] = {
 	{"DATABASE_DIRECT_URL", NULL, parse_text, FIELD(database_direct_url), 0,
 		0},
 	/* PostgreSQL takes 100 connections unless told otherwise. */
-	{"DATABASE_POOL_SIZE", "10", parse_number, FIELD(database_pool_size), 1,
-		1000},
+	{"DATABASE_POOL_SIZE", NULL, parse_number, FIELD(database_pool_size), 1,
+		POOL_SIZE_MAX},
 	{"DATABASE_POOLER", "auto", parse_pooler, FIELD(database_pooler), 0, 0},
 	{"CA_CERT", NULL, parse_ca_cert, FIELD(ca_cert), 0, 0},
 	{"CRL_URL", NULL, parse_url, FIELD(crl_url), 0, 0},
@@ -316,6 +318,11 @@ int config_load(char *(*get)(const char *name), struct config *ret_config,
 		config.shards =
 			(uint32_t)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L),
 				(long)SHARDS_MAX);
+	/* For each loop one that writes, one that writes when that takes long,
+	 * one that always reads, and one more. */
+	if (config.database_pool_size == 0)
+		config.database_pool_size =
+			MIN(4 * config.shards, (uint32_t)POOL_SIZE_MAX);
 	r = check_tls(&config, reterr);
 	if (r == 0)
 		*ret_config = config;

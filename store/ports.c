@@ -24,7 +24,12 @@ static struct ports_port *ports_port_of(struct store_port *port)
 	return CONTAINER_OF(port, struct ports_port, port);
 }
 
-static void ports_port_unref(struct ports_port *pp)
+void ports_port_ref(struct ports_port *pp)
+{
+	atomic_fetch_add(&pp->refs, 1);
+}
+
+void ports_port_unref(struct ports_port *pp)
 {
 	if (atomic_fetch_sub(&pp->refs, 1) == 1)
 		mem_free(pp);

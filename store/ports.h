@@ -43,6 +43,11 @@ MUSTCHECK int ports_attach(struct ports *p, size_t size, struct store *store,
 	struct store_port **ret_port);
 void ports_detach(struct ports *p, struct store_port *port);
 
+/* For a message of the back-end's own to a port: it keeps the memory, not the
+ * back-end's parts in it, which end with the port. Any thread. */
+void ports_port_ref(struct ports_port *pp);
+void ports_port_unref(struct ports_port *pp);
+
 /* Notices of one batch, for every port: at most `max`, whose client ids have
  * `id_bytes` together. NULL when there is no memory: then ports_lost(). */
 struct notice_batch;

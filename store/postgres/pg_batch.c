@@ -203,6 +203,15 @@ static void send_lock_order(
 	pg_conn_run(c, PG_SQL_CLAMP_LOCKS, p);
 }
 
+static void drop_receipts(
+	struct pg_conn *c, const char *token, int64_t seq, struct pg_params *p)
+{
+	pg_params_reset(p);
+	pg_params_text(p, slice_str(token));
+	pg_params_int8(p, seq);
+	pg_conn_run(c, PG_SQL_DROP_RECEIPTS, p);
+}
+
 static void send_writes(struct pg_batch *b, struct pg_conn *c,
 	const char *token, int64_t seq, bool local, struct pg_params *p)
 {
@@ -217,16 +226,20 @@ static void send_writes(struct pg_batch *b, struct pg_conn *c,
 		send_records(b, c, p);
 	else
 		send_locks(b, c, p);
+	if (seq % PG_RECEIPTS_KEPT == 0)
+		drop_receipts(c, token, seq, p);
 	pg_conn_run(c, PG_SQL_COMMIT, NULL);
 	pg_conn_sync(c);
 }
 
-static void send_read(
-	const struct store_op *op, struct pg_conn *c, struct pg_params *p)
+static void send_read(const struct store_op *op, struct pg_conn *c, bool local,
+	struct pg_params *p)
 {
 	const struct store_list_changes *list = &op->list_changes;
 	char hex[USER_ID_HEX + 1];
 
+	if (local) /* one sync, one transaction */
+		pg_conn_run(c, PG_SQL_SETTINGS_LOCAL, NULL);
 	user_id_hex(&op->user, hex);
 	pg_params_reset(p);
 	pg_params_text(p, slice_of(hex, USER_ID_HEX));
@@ -252,7 +265,7 @@ void pg_batch_send(struct pg_batch *b, struct pg_conn *c, const char *token,
 		return;
 	}
 	for (i = 0; i < b->n; i++)
-		send_read(b->ops[i], c, params);
+		send_read(b->ops[i], c, local, params);
 }
 
 /* ---- errors ---- */
@@ -272,6 +285,7 @@ static const struct {
 	{"42P05", PG_RETRY_SOON, STORE_UNAVAILABLE},
 	{"0A000", PG_RETRY_SOON, STORE_UNAVAILABLE}, /* a table was altered */
 	{"25006", PG_RETRY_SOON, STORE_UNAVAILABLE}, /* it is a standby now */
+	{"54000", PG_REFUSED, STORE_UNAVAILABLE},    /* NOTIFY's queue */
 	{"53100", PG_REFUSED, STORE_FULL},	     /* disk */
 	{"53", PG_RETRY, STORE_UNAVAILABLE},	     /* memory and the like */
 	{"57P", PG_RETRY_SOON, STORE_UNAVAILABLE},   /* shutting down */
@@ -424,10 +438,20 @@ static void take_write(struct pg_batch *b, const PGresult *result)
 	}
 }
 
+/* Not that of the settings before it, unless these failed. */
+static bool is_for_read(const struct pg_batch *b, const PGresult *result)
+{
+	bool settings = PQresultStatus(result) == PGRES_TUPLES_OK &&
+			!strcmp(PQfname(result, 0), "set_config");
+
+	return b->n_results < b->n && !settings &&
+	       PQresultStatus(result) != PGRES_PIPELINE_ABORTED;
+}
+
 struct store_op *pg_batch_take(struct pg_batch *b, const PGresult *result)
 {
 	if (b->kind == PG_BATCH_READS)
-		return b->n_results < b->n ? take_read(b, result) : NULL;
+		return is_for_read(b, result) ? take_read(b, result) : NULL;
 	take_write(b, result);
 	return NULL;
 }

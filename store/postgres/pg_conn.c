@@ -127,8 +127,7 @@ static void opened(struct pg_conn *c)
 		return;
 	}
 	c->state = PG_CONN_OPEN;
-	c->failures = 0;
-	c->host = c->address = 0;
+	c->address = 0;
 	c->lookup.n_addresses = 0;
 	c->heard_ns = loop_now_ns(c->loop);
 	set_timer(c, PG_HEARTBEAT_MS);
@@ -207,6 +206,11 @@ static void begin_attempt(struct pg_conn *c)
 	c->state = PG_CONN_LOOKING;
 	if (pg_lookup_start(&c->lookup, c->loop, host->name) < 0)
 		attempt_failed(c, "out of memory");
+}
+
+void pg_conn_works(struct pg_conn *c)
+{
+	c->failures = 0;
 }
 
 /* ---- when open ---- */

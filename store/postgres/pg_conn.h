@@ -29,7 +29,7 @@ enum pg_conn_state {
 
 struct pg_conn {
 	/* Set before the start. Called from the loop only, never from inside
-	 * the functions below; each may call those but pg_conn_release(). */
+	 * the functions below; each may call those. */
 	void (*on_open)(struct pg_conn *c);
 	/* In the order of the statements sent. After a failed one those up to
 	 * the next sync come as PGRES_PIPELINE_ABORTED. */
@@ -47,7 +47,8 @@ struct pg_conn {
 	struct watch watch;
 	struct timer timer; /* of what the state waits for */
 	struct pg_lookup lookup;
-	size_t host, address; /* which the attempt goes to */
+	size_t host, address; /* which the attempt goes to; the host that was
+			       * open last comes first */
 	uint32_t failures;    /* attempts in a row */
 	bool prepared;	      /* statements are: set by the owner */
 
@@ -62,6 +63,10 @@ struct pg_conn {
 /* Begins to connect, with the next turn. */
 void pg_conn_start(
 	struct pg_conn *c, struct loop *loop, const struct pg_target *target);
+
+/* The connection is of use, not only open: attempts after it is lost begin
+ * without a wait again. */
+void pg_conn_works(struct pg_conn *c);
 
 /* Closes without a word to the owner. Twice is fine. */
 void pg_conn_stop(struct pg_conn *c);

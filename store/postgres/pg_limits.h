@@ -10,9 +10,6 @@
 /* Reads that are sent to one connection at a time: they are answered one after
  * another, so more would only wait in the wrong place. */
 #define PG_READS_MAX 16
-/* How far a queue is searched for writes that may go now. */
-#define PG_SEARCH_MAX 1024
-
 /* While a group is under way the next one gathers; after so long it goes on
  * another connection. Longer than a flush on a good disk takes. */
 #define PG_GATHER_MS 5
@@ -27,7 +24,7 @@
 
 /* The server's own limits for a statement of ours, and for the locks in it,
  * which only other writers of the same users hold, for milliseconds. */
-#define PG_LOCK_MS	2000
+#define PG_LOCK_MS	1000
 #define PG_STATEMENT_MS 5000
 
 /* After so long the server gives up a connection of ours that takes nothing. */
@@ -57,10 +54,16 @@
  * them become one notice for everybody. */
 #define PG_NUDGES_MAX 256
 
+/* Without LISTEN for so long, we do as if it were not to be had. */
+#define PG_DEAF_MS 2000
+
 /* Where LISTEN is not to be had, counters are looked at so often, of so many
  * users at a time. */
 #define PG_POLL_MS    1000
 #define PG_POLL_USERS 1000
 
-/* Receipts of writers that have not been seen for so long are deleted. */
-#define PG_RECEIPT_DAYS 2
+/* A slot deletes its receipts when it has so many, which is seldom enough to
+ * cost nothing; what a process that ended has left is deleted by age. Who is
+ * fenced off may have been stopped for long. */
+#define PG_RECEIPTS_KEPT 256
+#define PG_RECEIPT_DAYS	 2

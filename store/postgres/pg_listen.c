@@ -116,7 +116,8 @@ static void on_notify(struct pg_conn *c, const PGnotify *notify)
 
 static void cannot(struct pg_listen *l, const char *reason)
 {
-	if (atomic_exchange(&l->works, false))
+	/* Long ago. */
+	if (atomic_exchange(&l->away_ns, 1) != 1)
 		log_warn(NULL, "database.polled", F_STR("reason", reason),
 			F_STR("remedy", "set DATABASE_DIRECT_URL"));
 }
@@ -185,12 +186,17 @@ static void on_sync(struct pg_conn *c)
 		send_listen(l);
 		return;
 	}
-	atomic_store(&l->works, true);
+	pg_conn_works(c);
+	atomic_store(&l->away_ns, 0);
 	ports_lost(l->ports);
 }
 
-static void on_lost(struct pg_conn *c UNUSED)
+static void on_lost(struct pg_conn *c)
 {
+	struct pg_listen *l = listen_of(c);
+
+	if (atomic_load(&l->away_ns) == 0)
+		atomic_store(&l->away_ns, loop_now_ns(c->loop));
 }
 
 void pg_listen_start(
@@ -202,7 +208,7 @@ void pg_listen_start(
 	l->conn.on_notify = on_notify;
 	l->conn.on_lost = on_lost;
 	l->conn.role = "listen";
-	atomic_store(&l->works, true);
+	atomic_store(&l->away_ns, loop_now_ns(loop));
 	pg_conn_start(&l->conn, loop, target);
 }
 
@@ -211,7 +217,9 @@ void pg_listen_stop(struct pg_listen *l)
 	pg_conn_stop(&l->conn);
 }
 
-bool pg_listen_works(const struct pg_listen *l)
+bool pg_listen_works(const struct pg_listen *l, int64_t now_ns)
 {
-	return atomic_load(&l->works);
+	int64_t away_ns = atomic_load(&l->away_ns);
+
+	return away_ns == 0 || now_ns - away_ns < PG_DEAF_MS * NS_PER_MS;
 }

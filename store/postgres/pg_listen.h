@@ -29,7 +29,8 @@ struct pg_listen {
 	bool listening; /* LISTEN was sent */
 	bool refused;
 	char channel[64];
-	atomic_bool works;
+	/* Since when nothing is heard, on the loops' clock; 0: it listens. */
+	_Atomic int64_t away_ns;
 };
 
 /* `l` is zeroed but for ports, instance, pooler and direct. */
@@ -37,5 +38,6 @@ void pg_listen_start(
 	struct pg_listen *l, struct loop *loop, const struct pg_target *target);
 void pg_listen_stop(struct pg_listen *l);
 
-/* False when notices of others have to be looked for. */
-bool pg_listen_works(const struct pg_listen *l);
+/* False when notices of others have to be looked for: LISTEN is not to be had,
+ * or has been away for PG_DEAF_MS. */
+bool pg_listen_works(const struct pg_listen *l, int64_t now_ns);

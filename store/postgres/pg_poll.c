@@ -120,7 +120,7 @@ static void learn(
 {
 	struct known *k = find(p, user);
 
-	if (k && k->revision >= revision)
+	if (k && k->revision == revision)
 		return;
 	if (!k) {
 		k = mem_zalloc(sizeof(*k));
@@ -157,6 +157,7 @@ void pg_poll_note(struct pg_poll *p, const struct store_notice *notice)
 {
 	struct known *k = find(p, &notice->user);
 
-	if (k && k->revision < notice->revision)
+	/* One between the two is somebody else's, and still to be found. */
+	if (k && k->revision + 1 == notice->revision)
 		k->revision = notice->revision;
 }

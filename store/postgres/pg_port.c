@@ -136,6 +136,9 @@ static void on_answer(
 {
 	struct pg_port *p = s->ctx;
 
+	if (s->batch.sweep_locks)
+		p->chores.sweep = true;
+	s->batch.sweep_locks = false;
 	switch (verdict) {
 	case PG_RETRY_SOON: try_again(p, op); break;
 	case PG_RETRY:
@@ -168,6 +171,8 @@ static void on_committed(struct pg_slot *s)
 		id_bytes += is_change(s->batch.ops[i])
 				    ? s->batch.ops[i]->set_record.client_id.len
 				    : 0;
+	if (s->batch.kind != PG_BATCH_RECORDS && s->n_doubted == 0)
+		return;
 	notices = notice_batch_new(s->batch.n + s->n_doubted, id_bytes);
 	if (!notices) {
 		ports_lost(&p->shared->ports);
@@ -272,18 +277,25 @@ static size_t bytes_of(const struct store_op *op)
 }
 
 /* The oldest that may go, as many as a group holds. One that has failed before
- * goes alone: it may have been what the others failed for. */
+ * goes alone: it may have been what the others failed for. All of a user who
+ * has to wait are mostly behind one another, and passed over at one look. */
 static void fill_group(struct pg_port *p, struct pg_slot *s, struct pg_queue *q,
 	enum pg_batch_kind kind)
 {
+	const struct store_op *waits = NULL;
 	struct store_op **at = &q->first, *op;
-	size_t bytes = 0, seen = 0;
+	size_t bytes = 0;
 
 	pg_batch_begin(&s->batch, kind);
-	while (*at && s->batch.n < PG_GROUP_MAX && seen++ < PG_SEARCH_MAX) {
+	while (*at && s->batch.n < PG_GROUP_MAX) {
 		op = *at;
-		if ((op->attempts > 0 && s->batch.n > 0) ||
-			user_is_under_way(p, s, op) || is_in(&s->batch, op)) {
+		if ((waits && same_user(waits, op)) ||
+			(op->attempts > 0 && s->batch.n > 0)) {
+			at = &op->next;
+			continue;
+		}
+		if (user_is_under_way(p, s, op) || is_in(&s->batch, op)) {
+			waits = op;
 			at = &op->next;
 			continue;
 		}
@@ -291,15 +303,27 @@ static void fill_group(struct pg_port *p, struct pg_slot *s, struct pg_queue *q,
 		if (bytes > PG_GROUP_BYTES_MAX && s->batch.n > 0)
 			break;
 		take_into(p, &s->batch, q, at);
-		if (op->attempts > 0)
+		if (s->batch.n == 1 && s->batch.ops[0]->attempts > 0)
 			break;
 	}
 }
 
+/* Spread over the connections that have nothing to do. */
+static size_t share_of_reads(const struct pg_port *p)
+{
+	size_t idle = 0, i;
+
+	for (i = 0; i < p->n_slots; i++)
+		idle += p->slots[i].state == PG_SLOT_IDLE;
+	return MIN((p->reads.n + idle - 1) / idle, (size_t)PG_READS_MAX);
+}
+
 static void fill_reads(struct pg_port *p, struct pg_slot *s)
 {
+	size_t max = share_of_reads(p);
+
 	pg_batch_begin(&s->batch, PG_BATCH_READS);
-	while (p->reads.first && s->batch.n < PG_READS_MAX)
+	while (p->reads.first && s->batch.n < max)
 		take_into(p, &s->batch, &p->reads, &p->reads.first);
 }
 
@@ -452,18 +476,21 @@ static void deliver_sweep(struct message *msg)
 	struct pg_port *p = CONTAINER_OF(msg, struct pg_port, sweep_message);
 
 	atomic_store(&p->sweep_posted, false);
-	if (!p->slots)
-		return; /* detached meanwhile */
-	p->chores.sweep = true;
-	loop_defer(loop_of(p), &p->dispatch);
+	if (p->slots) { /* it is not detached */
+		p->chores.sweep = true;
+		loop_defer(loop_of(p), &p->dispatch);
+	}
+	ports_port_unref(&p->ports_port);
 }
 
 void pg_port_sweep(struct store_port *first)
 {
 	struct pg_port *p = port_of(first);
 
-	if (!atomic_exchange(&p->sweep_posted, true))
-		mailbox_post(loop_mailbox(loop_of(p)), &p->sweep_message);
+	if (atomic_exchange(&p->sweep_posted, true))
+		return;
+	ports_port_ref(&p->ports_port);
+	mailbox_post(loop_mailbox(loop_of(p)), &p->sweep_message);
 }
 
 /* ---- time ---- */
@@ -488,7 +515,7 @@ static void on_tick(struct timer *t)
 	end_overdue(p, &p->records);
 	end_overdue(p, &p->locks);
 	end_overdue(p, &p->reads);
-	if (!pg_listen_works(&p->shared->listen) &&
+	if (!pg_listen_works(&p->shared->listen, now_ns(p)) &&
 		pg_chores_poll(&p->chores, now_ns(p)))
 		loop_defer(loop_of(p), &p->dispatch);
 	if (timer_set(t, loop_of(p), now_ns(p) + TICK_MS * NS_PER_MS) < 0)
@@ -534,7 +561,7 @@ static void on_notice(void *ctx, const struct store_notice *notice)
 {
 	struct pg_port *p = ctx;
 
-	if (!pg_listen_works(&p->shared->listen))
+	if (!pg_listen_works(&p->shared->listen, now_ns(p)))
 		pg_poll_note(&p->chores.poll, notice);
 	p->listener.on_notice(p->listener.ctx, notice);
 }

@@ -41,10 +41,10 @@ static const char *const own_steps[] = {
 	" ON CONFLICT (user_id) DO UPDATE SET revision = excluded.revision"
 	" WHERE user_revisions.revision < excluded.revision;"
 	"ALTER TABLE user_revisions SET (fillfactor = 70);"
-	"CREATE TABLE tallyd_writers (token text PRIMARY KEY,"
+	"CREATE TABLE tallyd_receipts (token text NOT NULL,"
 	" seq bigint NOT NULL, results bigint[] NOT NULL,"
-	" seen_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-	" WITH (fillfactor = 10);",
+	" at timestamptz NOT NULL DEFAULT clock_timestamp(),"
+	" PRIMARY KEY (token, seq));",
 };
 
 static const char create_versions[] =
@@ -52,11 +52,14 @@ static const char create_versions[] =
 	" (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS tallyd_schema (version bigint NOT NULL)";
 
-/* The number is ours alone. Somebody else's long transaction must not make
- * all other clients queue behind our wait for it. */
+/* The lock's number is ours alone, and waiting for it takes as long as another
+ * instance migrates. Then somebody else's long transaction must not make all
+ * other clients queue behind our wait for a table. */
 static const char begin[] =
-	"BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = 0;"
-	"SELECT pg_advisory_xact_lock(7449650)";
+	"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+	"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;"
+	"SELECT pg_advisory_xact_lock(7449650);"
+	"SET LOCAL lock_timeout = '30s'";
 
 /* ---- statements ---- */
 

@@ -3,7 +3,7 @@
  *
  * What data-sync wrote (schema_migrations at version 2) is opened in place and
  * stays usable for it. Ours: 64-bit revisions, one counter per user, an index
- * on (user_id, revision), receipts of writers, and our own version in
+ * on (user_id, revision), receipts of writes, and our own version in
  * tallyd_schema. All steps are one transaction under an advisory lock, so that
  * of several instances that start at once one migrates and the others wait. A
  * database that is up to date is only read. */

@@ -97,15 +97,16 @@ static void send_settlement(struct pg_slot *s)
 	pg_params_text(&p, slice_str(s->token));
 	pg_params_int8(&p, s->seq);
 	pg_conn_run(c, PG_SQL_BEGIN, NULL);
-	pg_conn_run(
-		c, s->pooled ? PG_SQL_SETTINGS_LOCAL : PG_SQL_SETTINGS, NULL);
+	if (s->pooled) {
+		pg_conn_run(c, PG_SQL_SETTINGS_LOCAL, NULL);
+	} else {
+		pg_conn_run(c, PG_SQL_SETTINGS, NULL);
+		pg_conn_run(c, PG_SQL_SETTINGS_NEW, NULL);
+	}
 	if (s->in_doubt) {
 		pg_conn_run(c, PG_SQL_FENCE, &p);
-		p.n = 1; /* the token alone */
 		pg_conn_run(c, PG_SQL_RECEIPT, &p);
-		p.n = 2;
 	}
-	pg_conn_run(c, PG_SQL_NEW_WRITER, &p);
 	pg_conn_run(c, PG_SQL_COMMIT, NULL);
 	if (!s->pooled)
 		pg_conn_prepare_all(c);
@@ -113,7 +114,7 @@ static void send_settlement(struct pg_slot *s)
 	pg_params_release(&p);
 }
 
-/* After the fence: the number is there in any case, the results only if the
+/* After the fence there is a receipt in any case, with results only if the
  * group was committed. */
 static void take_receipt(struct pg_slot *s, const PGresult *result)
 {
@@ -142,6 +143,18 @@ static void take_settlement(struct pg_slot *s, const PGresult *result)
 	}
 }
 
+/* Nobody knows whether the changes are there: their writers are told so, and
+ * their listeners will be. */
+static void give_up(struct pg_slot *s)
+{
+	size_t i;
+
+	s->n_doubted = s->batch.n;
+	for (i = 0; i < s->batch.n; i++)
+		s->doubted[i] = s->batch.ops[i]->user;
+	refuse_all(s, PG_FINE, STORE_UNKNOWN);
+}
+
 /* Their wait has ended already. Should the changes be there, or come to be,
  * their listeners must hear of it. */
 static void settle_given_up(struct pg_slot *s)
@@ -150,6 +163,12 @@ static void settle_given_up(struct pg_slot *s)
 		s->on_committed(s);
 	s->given_up = false;
 	s->n_doubted = 0;
+}
+
+static void give_up_now(struct pg_slot *s)
+{
+	give_up(s);
+	settle_given_up(s);
 }
 
 /* Only when the fence itself is committed. */
@@ -173,7 +192,7 @@ static void settle(struct pg_slot *s)
 	else if (s->settled == PG_SETTLED_UNDONE)
 		refuse_all(s, PG_RETRY_SOON, STORE_UNAVAILABLE);
 	else
-		refuse_all(s, PG_FINE, STORE_UNKNOWN);
+		give_up_now(s);
 }
 
 /* ---- at work ---- */
@@ -235,6 +254,15 @@ static void roll_back(struct pg_slot *s)
 	pg_slot_busy_with_chores(s);
 }
 
+/* One operation's own fault is no reason to refuse the others: each is tried
+ * alone. A full disk, or answers that cannot be read, are everybody's. */
+static enum pg_verdict verdict_of_each(const struct pg_batch *b)
+{
+	bool own = b->verdict == PG_REFUSED && b->refusal == STORE_FAILED;
+
+	return own && b->n > 1 ? PG_RETRY : b->verdict;
+}
+
 /* A transaction that failed is undone: nothing is in doubt. */
 static void end_batch(struct pg_slot *s)
 {
@@ -250,9 +278,7 @@ static void end_batch(struct pg_slot *s)
 	}
 	if (s->in_doubt) {
 		s->in_doubt = false;
-		refuse_all(s, b->verdict, b->refusal);
-		/* The number was not used: the next group has it again. */
-		s->seq--;
+		refuse_all(s, verdict_of_each(b), b->refusal);
 	}
 	if (b->verdict == PG_RETRY_SOON)
 		pg_conn_fail(&s->conn, "it is not what it was");
@@ -287,6 +313,7 @@ static void on_sync(struct pg_conn *c)
 	} else if (s->state == PG_SLOT_SETTLING) {
 		c->prepared = !s->pooled;
 		settle(s);
+		pg_conn_works(c);
 		become_idle(s);
 	} else if (s->state == PG_SLOT_BUSY) {
 		end_batch(s);
@@ -311,16 +338,11 @@ static void on_lost(struct pg_conn *c)
 
 void pg_slot_look_after(struct pg_slot *s)
 {
-	size_t i;
-
 	if (!s->in_doubt || s->given_up || s->state == PG_SLOT_BUSY ||
 		now_ns(s) - s->since_ns < PG_DOUBT_MS * NS_PER_MS)
 		return;
 	s->given_up = true;
-	s->n_doubted = s->batch.n;
-	for (i = 0; i < s->batch.n; i++)
-		s->doubted[i] = s->batch.ops[i]->user;
-	refuse_all(s, PG_FINE, STORE_UNKNOWN);
+	give_up(s);
 }
 
 bool pg_slot_sound(const struct pg_slot *s)

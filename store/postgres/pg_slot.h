@@ -2,13 +2,13 @@
 /* pg_slot — a place in a port's pool: a connection, what it is at work on, and
  * the receipt of what it wrote last.
  *
- * Each slot numbers its groups of writes, and each group writes its number and
- * its results into the slot's row of tallyd_writers, in the same transaction.
- * When the answer to a COMMIT is lost, the next connection of the slot reads
- * that row: either the number is there, and with it the answers, or the number
- * is used up before anything else happens, so that the lost group, should it
- * still be on its way inside the server, can no longer be committed and may be
- * sent again. Nothing is guessed, and it works through poolers.
+ * Each slot numbers its groups of writes, and each group writes a receipt with
+ * its number and its results into tallyd_receipts, in the same transaction.
+ * When the answer to a COMMIT is lost, the next connection of the slot writes
+ * an empty receipt of that number itself. Either it cannot, since the group's
+ * own is there, and with it the answers; or it can, and then the lost group,
+ * should it still be on its way inside the server, can no longer be committed
+ * and may be sent again. Nothing is guessed, and it works through poolers.
  *
  *   away → greeting → settling → idle ⇄ busy     (lost: away, from any)
  *

@@ -20,7 +20,7 @@
 #define LOCKS_SEED   "7449651"
 #define JANITOR_SEED "7449652"
 
-/* A statement that finds no receipt to write, because the group was settled as
+/* A statement that cannot write its receipt, because the group was settled as
  * not committed, fails; what the transaction did before it is undone. */
 #define RECEIPT_OR_FAIL "1 / (SELECT count(*) FROM receipt)"
 
@@ -42,6 +42,9 @@
 	SET("idle_in_transaction_session_timeout",                             \
 		TEXT(PG_STATEMENT_MS), local) ", "                             \
 	SET("tcp_user_timeout", TEXT(PG_STUCK_MS), local) ", "                 \
+	SET("tcp_keepalives_idle", "30", local) ", "                           \
+	SET("tcp_keepalives_interval", "10", local) ", "                       \
+	SET("tcp_keepalives_count", "3", local) ", "                           \
 	SET("jit", "off", local) ", "                                          \
 	SET("plan_cache_mode", "force_generic_plan", local) ", "               \
 	SET("enable_seqscan", "off", local) ", "                               \
@@ -79,10 +82,10 @@ const struct pg_statement pg_statements[PG_SQL_STATEMENTS] = {
 " LEFT JOIN records r ON r.user_id = op.user_id AND r.id = op.id"
 " WHERE r.id IS NULL OR r.revision = op.expected"
 "), receipt AS ("
-" UPDATE tallyd_writers SET seq = $2::bigint, seen_at = clock_timestamp(),"
-"  results = (SELECT array_agg(coalesce(fit.revision, 0) ORDER BY op.n)"
-"   FROM op LEFT JOIN fit ON fit.n = op.n)"
-" WHERE token = $1::text AND seq = $2::bigint - 1 RETURNING results"
+" INSERT INTO tallyd_receipts (token, seq, results)"
+" SELECT $1::text, $2::bigint, (SELECT array_agg(coalesce(fit.revision, 0)"
+"  ORDER BY op.n) FROM op LEFT JOIN fit ON fit.n = op.n)"
+" ON CONFLICT DO NOTHING RETURNING results"
 "), counter AS ("
 " UPDATE user_revisions c SET revision = top.revision FROM"
 "  (SELECT fit.user_id, max(fit.revision) AS revision FROM fit, receipt"
@@ -128,10 +131,11 @@ RECEIPT_OR_FAIL},
 "  AND l.expires_at > floor(op.now)::bigint"
 "  AND (l.exclusive OR op.exclusive))"
 "), receipt AS ("
-" UPDATE tallyd_writers SET seq = $2::bigint, seen_at = clock_timestamp(),"
-"  results = (SELECT array_agg((free.n IS NOT NULL)::int::bigint"
-"   ORDER BY op.n) FROM op LEFT JOIN free ON free.n = op.n)"
-" WHERE token = $1::text AND seq = $2::bigint - 1 RETURNING results"
+" INSERT INTO tallyd_receipts (token, seq, results)"
+" SELECT $1::text, $2::bigint, (SELECT array_agg("
+"  (free.n IS NOT NULL)::int::bigint ORDER BY op.n)"
+"  FROM op LEFT JOIN free ON free.n = op.n)"
+" ON CONFLICT DO NOTHING RETURNING results"
 "), dropped AS ("
 " DELETE FROM locks l USING free, receipt WHERE NOT free.acquire"
 " AND l.user_id = free.user_id AND l.lock_name = free.lock_name"
@@ -176,8 +180,15 @@ RECEIPT_OR_FAIL},
 " DELETE FROM locks USING mine WHERE ok AND expires_at <= " NOW_FLOOR},
 
 [PG_SQL_SWEEP_RECEIPTS] = {NULL,
-"DELETE FROM tallyd_writers WHERE seen_at < clock_timestamp() - interval '"
+"DELETE FROM tallyd_receipts WHERE at < clock_timestamp() - interval '"
 TEXT(PG_RECEIPT_DAYS) " days'"},
+
+/* Bounded from below, so that it does not walk over those that were deleted
+ * before and are kept by somebody's long transaction. A fence stays: whom it
+ * keeps out may come late. */
+[PG_SQL_DROP_RECEIPTS] = {NULL,
+"DELETE FROM tallyd_receipts WHERE token = $1::text AND seq < $2::bigint"
+" AND seq >= $2::bigint - 2 * " TEXT(PG_RECEIPTS_KEPT) " AND results <> '{}'"},
 
 [PG_SQL_WHO] = {NULL,
 "SELECT pg_backend_pid()::bigint, " CHANNEL ","
@@ -185,16 +196,19 @@ TEXT(PG_RECEIPT_DAYS) " days'"},
 
 [PG_SQL_SETTINGS] = {NULL, SETTINGS("false")},
 [PG_SQL_SETTINGS_LOCAL] = {NULL, SETTINGS("true")},
+/* Since PostgreSQL 17: also for one that stops between two statements. */
+[PG_SQL_SETTINGS_NEW] = {NULL,
+"SELECT set_config(name, '" TEXT(PG_STUCK_MS) "', false) FROM pg_settings"
+" WHERE name = 'transaction_timeout'"},
 
 [PG_SQL_FENCE] = {NULL,
-"UPDATE tallyd_writers SET seq = $2::bigint, results = '{}'"
-" WHERE token = $1::text AND seq = $2::bigint - 1"},
-
-[PG_SQL_RECEIPT] = {NULL,
-"SELECT seq, results FROM tallyd_writers WHERE token = $1::text"},
-
-[PG_SQL_NEW_WRITER] = {NULL,
-"INSERT INTO tallyd_writers (token, seq, results)"
+"INSERT INTO tallyd_receipts (token, seq, results)"
 " VALUES ($1::text, $2::bigint, '{}') ON CONFLICT DO NOTHING"},
+
+/* It writes, so that its COMMIT waits for synchronous standbys as the lost one
+ * should have. */
+[PG_SQL_RECEIPT] = {NULL,
+"UPDATE tallyd_receipts SET at = clock_timestamp()"
+" WHERE token = $1::text AND seq = $2::bigint RETURNING seq, results"},
 };
 /* clang-format on */

@@ -43,17 +43,20 @@ enum pg_sql {
 	PG_SQL_POLL,
 	PG_SQL_SWEEP_LOCKS,
 	PG_SQL_SWEEP_RECEIPTS,
+	/* $1 token, $2 number: deletes receipts below it. */
+	PG_SQL_DROP_RECEIPTS,
 
 	/* Of a new connection. */
 	PG_SQL_WHO,	 /* pid, channel, and whether commits are durable */
 	PG_SQL_SETTINGS, /* for the session */
 	PG_SQL_SETTINGS_LOCAL, /* for the transaction */
+	PG_SQL_SETTINGS_NEW,   /* those that not every version has */
 	/* $1 token, $2 number of a group whose answer was lost: keeps it from
 	 * being committed from now on. */
 	PG_SQL_FENCE,
-	/* $1 token: the last number, and what came of it. */
+	/* $1 token, $2 number: what came of that group; no results when it was
+	 * fenced off. */
 	PG_SQL_RECEIPT,
-	PG_SQL_NEW_WRITER, /* $1 token, $2 number to count on from */
 	PG_SQL_STATEMENTS,
 };
 

@@ -18,7 +18,6 @@ static const struct {
 	const char *value;
 } wishes[] = {
 	{"fallback_application_name", "tallyd"},
-	{"client_encoding", "UTF8"},
 	{"target_session_attrs", "read-write"},
 	{"gssencmode", "disable"},
 	{"connect_timeout", "5"}, /* of the one that blocks, at start */
@@ -254,6 +253,7 @@ void pg_target_parts(const struct pg_target *t, const struct pg_host *host,
 		if (!is_host_part(o->keyword))
 			add(ret_parts, &n, o->keyword, o->val);
 	}
+	add(ret_parts, &n, "client_encoding", "UTF8"); /* the last one counts */
 	add(ret_parts, &n, "host", host->name);
 	add(ret_parts, &n, "hostaddr", address);
 	add(ret_parts, &n, "port", host->port);

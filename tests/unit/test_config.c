@@ -143,7 +143,7 @@ TEST(config, the_database_may_have_a_pooler)
 {
 	ck_assert_int_eq(load("DATABASE_POOLER", ""), 0);
 	ck_assert_int_eq(config.database_pooler, POOLER_AUTO);
-	ck_assert_uint_eq(config.database_pool_size, 10);
+	ck_assert_uint_eq(config.database_pool_size, 4 * config.shards);
 	ck_assert_int_eq(load("DATABASE_POOLER", "on"), 0);
 	ck_assert_int_eq(config.database_pooler, POOLER_ON);
 	ck_assert_int_eq(load("DATABASE_POOLER", "off"), 0);
