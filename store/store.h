@@ -67,6 +67,9 @@ struct store_set_record {
 /* Current versions of records above `since`, ascending, while they fit. */
 struct store_list_changes {
 	uint64_t since;
+	/* Whose revision r has an 'x' here, at r - since - 1, is passed over as
+	 * if it were not there. borrow(until done); empty: none */
+	struct slice leave_out;
 	uint32_t max_records;
 	/* Appends one record to the page. Runs on a thread of the store's
 	 * choice, touches nothing but the page; `record` is borrowed for the

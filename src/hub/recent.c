@@ -2,6 +2,7 @@
 #include "hub/recent.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -207,8 +208,24 @@ static uint64_t lowest_start(
 	return start;
 }
 
+/* Which revisions from `start` up to `own` its writer wrote. */
+static void mark_own(const struct recent_user *u, const struct write *own,
+	uint64_t start, char *ret_own)
+{
+	const struct write *w;
+	size_t i;
+
+	memset(ret_own, '.', own->revision - start);
+	for (i = 0; i < u->size; i++) {
+		w = &u->ring[i];
+		if (w->revision > start && w->revision <= own->revision &&
+			w->client == own->client)
+			ret_own[w->revision - start - 1] = 'x';
+	}
+}
+
 uint64_t recent_start(struct recent *r, const struct user_id *user,
-	uint64_t since, int64_t now_ns)
+	uint64_t since, int64_t now_ns, char ret_own[OVERLAP_REVISIONS + 1])
 {
 	struct recent_user *u = find_user(r, user);
 	struct write *own = u && since > 0 ? find_write(u, since) : NULL;
@@ -217,6 +234,9 @@ uint64_t recent_start(struct recent *r, const struct user_id *user,
 	if (!own || own->client == 0 || own->repeats >= OVERLAP_REPEATS_MAX)
 		return since;
 	start = lowest_start(u, own, now_ns);
-	own->repeats += start < since;
+	if (start < since) {
+		own->repeats++;
+		mark_own(u, own, start, ret_own);
+	}
 	return start;
 }

@@ -7,7 +7,11 @@
  * just before, whose notice is still on its way, they would never ask for
  * again. So when somebody asks from exactly a revision that client X wrote,
  * and other clients' writes lie just below it, the answer starts below those.
- * A record too many is harmless, since each carries its revision.
+ *
+ * Of what lies below, the answer leaves out what X wrote: who asks is X, which
+ * knows its own writes, or was given X's revision by a list, and with it all
+ * below. A record that comes a second time is not without danger: some clients
+ * write it over a change of theirs that they have not pushed yet.
  *
  * Owns: its table, bounded by users and by writes per user. Threads: one. */
 #pragma once
@@ -18,6 +22,7 @@
 #include "base/attr.h"
 #include "base/slice.h"
 #include "base/user_id.h"
+#include "config/limits.h"
 
 struct recent;
 
@@ -31,6 +36,8 @@ void recent_note(struct recent *r, const struct user_id *user,
 	uint64_t revision, const struct slice *client_id, int64_t now_ns);
 
 /* Where a list that was asked for above `since` should start: `since`, or
- * lower. */
+ * lower. Then ret_own has a character for each revision from there up to
+ * `since`: 'x' for those that the writer of `since` wrote, to be left out, '.'
+ * for the others. */
 uint64_t recent_start(struct recent *r, const struct user_id *user,
-	uint64_t since, int64_t now_ns);
+	uint64_t since, int64_t now_ns, char ret_own[OVERLAP_REVISIONS + 1]);

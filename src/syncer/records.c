@@ -115,6 +115,7 @@ void list_changes_start(struct call *c)
 	struct store_list_changes *list;
 	struct signed_text *text;
 	struct store_call *sc;
+	char *own;
 
 	if (!request || !request_in_time(c, request->request_time))
 		return;
@@ -126,12 +127,19 @@ void list_changes_start(struct call *c)
 		text, request->since_revision, request->request_time);
 	if (!auth_signature(c, request->signature, &sc->op.user))
 		return;
+	own = arena_alloc(call_arena(c), OVERLAP_REVISIONS + 1);
+	if (!own) {
+		call_fail(c, RPC_RESOURCE_EXHAUSTED,
+			"request takes too much memory");
+		return;
+	}
 	list = &sc->op.list_changes;
 	list->max_records = LIST_RECORDS_MAX;
 	list->max_bytes = LIST_BYTES_MAX;
 	list->encode = encode_record;
 	list->since = recent_start(s->recent, &sc->op.user,
-		request->since_revision, loop_now_ns(s->loop));
+		request->since_revision, loop_now_ns(s->loop), own);
+	list->leave_out = slice_of(own, request->since_revision - list->since);
 	if (call_reserve(c, LIST_BYTES_MAX, list_changes_read, sc))
 		list_changes_read(c, sc);
 }

@@ -247,6 +247,7 @@ static void send_read(const struct store_op *op, struct pg_conn *c, bool local,
 		pg_params_int8(p, (int64_t)list->since);
 		pg_params_int8(p, (int64_t)list->max_records + 1);
 		pg_params_int8(p, (int64_t)list->max_bytes);
+		pg_params_text(p, list->leave_out);
 		pg_conn_run(c, PG_SQL_LIST, p);
 	} else {
 		pg_params_text(p, op->get_lock.name);

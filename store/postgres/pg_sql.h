@@ -33,7 +33,8 @@ enum pg_sql {
 	 * $6 acquire, $7 exclusive, $8 seconds: one row with an array of 1, or
 	 * 0 for those that another instance prevents. */
 	PG_SQL_SET_LOCKS,
-	/* $1 user, $2 since, $3 records at most, $4 bytes at most. */
+	/* $1 user, $2 since, $3 records at most, $4 bytes at most,
+	 * $5 the revisions to leave out, as struct store_list_changes. */
 	PG_SQL_LIST,
 	/* $1 user, $2 name: for how many seconds it is held, or NULL. */
 	PG_SQL_GET_LOCK,

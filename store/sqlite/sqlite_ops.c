@@ -69,6 +69,8 @@ enum read_statement { R_LIST, R_LOCK, N_READ_STATEMENTS };
 static const char *const read_sql[] = {
 	[R_LIST] = "SELECT id, data, revision, schema_version FROM records"
 		   " WHERE user_id = ?1 AND revision > ?2"
+		   " AND substr(?4,"
+		   "  min(revision - ?2, length(?4) + 1), 1) <> 'x'"
 		   " ORDER BY revision LIMIT ?3",
 	[R_LOCK] = "SELECT max(expires_at) FROM locks WHERE user_id = ?1"
 		   " AND lock_name = ?2 AND expires_at > ?3",
@@ -343,6 +345,7 @@ enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
 	bind_text(s, 1, user_slice(&text));
 	bind_integer(s, 2, (int64_t)list->since);
 	bind_integer(s, 3, (int64_t)list->max_records + 1);
+	bind_text(s, 4, list->leave_out);
 	while (r == 1 && (code = sqlite3_step(s)) == SQLITE_ROW)
 		r = append_row(s, list);
 	done_with(s);

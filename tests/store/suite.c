@@ -342,10 +342,19 @@ enum store_outcome list(struct suite *s, const struct user_id *user,
 	uint64_t since, uint32_t max_records, size_t max_bytes,
 	struct page *ret_page)
 {
+	return list_without(
+		s, user, since, "", max_records, max_bytes, ret_page);
+}
+
+enum store_outcome list_without(struct suite *s, const struct user_id *user,
+	uint64_t since, const char *leave_out, uint32_t max_records,
+	size_t max_bytes, struct page *ret_page)
+{
 	struct op o = {.op.kind = STORE_LIST_CHANGES, .op.user = *user};
 	struct store_list_changes *l = &o.op.list_changes;
 
 	l->since = since;
+	l->leave_out = slice_str(leave_out);
 	l->max_records = max_records;
 	l->max_bytes = max_bytes;
 	l->encode = suite_encode;

@@ -104,6 +104,9 @@ struct page {
 enum store_outcome list(struct suite *s, const struct user_id *user,
 	uint64_t since, uint32_t max_records, size_t max_bytes,
 	struct page *ret_page);
+enum store_outcome list_without(struct suite *s, const struct user_id *user,
+	uint64_t since, const char *leave_out, uint32_t max_records,
+	size_t max_bytes, struct page *ret_page);
 
 /* "all that alice has" in one word. */
 const char *all_of(struct suite *s, const struct user_id *user);

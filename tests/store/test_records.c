@@ -109,13 +109,18 @@ TEST(records, keep_every_byte_of_the_largest_data)
 	suite_end(&s);
 }
 
-TEST(list, is_above_since_and_ascending)
+static void set_letters(int n)
 {
-	suite_begin(&s, 1);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < n; i++)
 		ck_assert_int_eq(set(&s, &alice, (char[]){(char)('a' + i), 0},
 					 "x", 0, NULL),
 			STORE_OK);
+}
+
+TEST(list, is_above_since_and_ascending)
+{
+	suite_begin(&s, 1);
+	set_letters(4);
 	ck_assert_int_eq(list(&s, &alice, 2, 10, 1000, &page), STORE_OK);
 	ck_assert_str_eq(page.text, "c=x@3 d=x@4 ");
 	ck_assert_uint_eq(page.last_revision, 4);
@@ -144,10 +149,7 @@ TEST(list, from_beyond_every_revision_is_empty)
 TEST(list, stops_at_the_record_limit_and_says_so)
 {
 	suite_begin(&s, 1);
-	for (int i = 0; i < 4; i++)
-		ck_assert_int_eq(set(&s, &alice, (char[]){(char)('a' + i), 0},
-					 "x", 0, NULL),
-			STORE_OK);
+	set_letters(4);
 	ck_assert_int_eq(list(&s, &alice, 0, 3, 1000, &page), STORE_OK);
 	ck_assert_str_eq(page.text, "a=x@1 b=x@2 c=x@3 ");
 	ck_assert(page.truncated);
@@ -178,6 +180,41 @@ TEST(list, stops_before_the_byte_limit_but_gives_one)
 	ck_assert_int_eq(list(&s, &alice, 2, 10, 1, &page), STORE_OK);
 	ck_assert_uint_eq(page.n_records, 1);
 	ck_assert(!page.truncated);
+	suite_end(&s);
+}
+
+static void check_without(const char *leave_out, uint32_t max_records,
+	size_t max_bytes, const char *text, bool truncated)
+{
+	ck_assert_int_eq(list_without(&s, &alice, 1, leave_out, max_records,
+				 max_bytes, &page),
+		STORE_OK);
+	ck_assert_str_eq(page.text, text);
+	ck_assert_int_eq(page.truncated, truncated);
+}
+
+TEST(list, leaves_out_what_it_is_told_to)
+{
+	suite_begin(&s, 1);
+	set_letters(6);
+	check_without(".x.x", 10, 1000, "b=x@2 d=x@4 f=x@6 ", false);
+	ck_assert_uint_eq(page.n_records, 3);
+	check_without("xxxxx", 10, 1000, "", false);
+	/* "c" gets a revision that nothing is said of. */
+	ck_assert_int_eq(set(&s, &alice, "c", "y", 3, NULL), STORE_OK);
+	check_without("xxxxx", 10, 1000, "c=y@7 ", false);
+	suite_end(&s);
+}
+
+TEST(list, is_as_long_whatever_it_leaves_out)
+{
+	suite_begin(&s, 1);
+	set_letters(8);
+	check_without("x.xxx", 2, 1000, "c=x@3 g=x@7 ", true);
+	ck_assert_uint_eq(page.last_revision, 7);
+	/* "e=x@5 " is 6 bytes. */
+	check_without("xxxx", 10, 12, "f=x@6 g=x@7 ", true);
+	check_without("xxxx", 10, 1, "f=x@6 ", true);
 	suite_end(&s);
 }
 

@@ -9,6 +9,7 @@
 
 static const struct user_id alice = {{2, 1}}, bob = {{2, 2}};
 static struct recent *recent;
+static char own[OVERLAP_REVISIONS + 1];
 
 static void note_at(const struct user_id *user, uint64_t revision,
 	const char *client, int64_t s)
@@ -25,7 +26,7 @@ static void note(uint64_t revision, const char *client)
 
 static uint64_t start(uint64_t since)
 {
-	return recent_start(recent, &alice, since, 100 * NS_PER_S);
+	return recent_start(recent, &alice, since, 100 * NS_PER_S, own);
 }
 
 TEST(recent, a_list_from_ones_own_write_starts_below_anothers_before_it)
@@ -35,6 +36,40 @@ TEST(recent, a_list_from_ones_own_write_starts_below_anothers_before_it)
 	note(8, "laptop");
 	note(9, "phone");
 	ck_assert_uint_eq(start(9), 6);
+	recent_free(&recent);
+}
+
+static void check_own(const char *expected)
+{
+	ck_assert_int_eq(memcmp(own, expected, strlen(expected)), 0);
+}
+
+TEST(recent, leaves_out_what_the_writer_of_since_wrote)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(6, "phone");
+	note(7, "laptop");
+	note(8, "phone");
+	note(9, NULL);
+	note(10, "desk");
+	note(11, "phone");
+	note(12, "phone");
+	ck_assert_uint_eq(start(11), 6);
+	check_own(".x..x");
+	ck_assert_uint_eq(start(12), 6);
+	check_own(".x..xx");
+	ck_assert_uint_eq(start(10), 5);
+	check_own("....x");
+	recent_free(&recent);
+}
+
+TEST(recent, leaves_out_none_that_it_does_not_know)
+{
+	ck_assert_int_eq(recent_new(8, &recent), 0);
+	note(6, "laptop");
+	note(9, "phone");
+	ck_assert_uint_eq(start(9), 5);
+	check_own("...x");
 	recent_free(&recent);
 }
 
@@ -48,7 +83,8 @@ TEST(recent, other_lists_start_where_they_were_asked_to)
 	ck_assert_uint_eq(start(10), 10);
 	ck_assert_uint_eq(start(UINT64_MAX), UINT64_MAX);
 	ck_assert_uint_eq(start(7), 7);
-	ck_assert_uint_eq(recent_start(recent, &bob, 9, 100 * NS_PER_S), 9);
+	ck_assert_uint_eq(
+		recent_start(recent, &bob, 9, 100 * NS_PER_S, own), 9);
 	recent_free(&recent);
 }
 
@@ -88,6 +124,9 @@ TEST(recent, reaches_back_so_many_revisions_and_no_further)
 		note(r, "phone");
 	note(10 + OVERLAP_REVISIONS, "phone");
 	ck_assert_uint_eq(start(10 + OVERLAP_REVISIONS), 9);
+	ck_assert_int_eq(own[0], '.');
+	for (size_t i = 1; i <= OVERLAP_REVISIONS; i++)
+		ck_assert_int_eq(own[i], 'x');
 	note(11 + OVERLAP_REVISIONS, "phone");
 	ck_assert_uint_eq(
 		start(11 + OVERLAP_REVISIONS), 11 + OVERLAP_REVISIONS);
@@ -101,7 +140,7 @@ TEST(recent, reaches_back_so_long_and_no_longer)
 	note(9, "phone");
 	ck_assert_uint_eq(start(9), 7);
 	ck_assert_uint_eq(
-		recent_start(recent, &alice, 9, 100 * NS_PER_S + 1), 9);
+		recent_start(recent, &alice, 9, 100 * NS_PER_S + 1, own), 9);
 	recent_free(&recent);
 }
 
@@ -154,7 +193,7 @@ TEST(recent, survives_every_failing_allocation)
 			n++;
 			continue;
 		}
-		from = recent_start(r, &user, 2, NS_PER_S);
+		from = recent_start(r, &user, 2, NS_PER_S, own);
 		ck_assert_uint_eq(from, happened ? 2 : 0);
 		recent_free(&r);
 		n++;
