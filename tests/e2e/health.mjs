@@ -4,11 +4,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { Client, User } from './lib/client.mjs';
+import { query, sharedUrl } from './lib/postgres.mjs';
 import { frame, unframe } from './lib/raw.mjs';
 import { freePort, startServer } from './lib/server.mjs';
 import { Channel, contract } from './lib/service.mjs';
 import { Key } from './lib/sign.mjs';
-import { POSTGRES, storeOf } from './lib/store.mjs';
+import { POSTGRES } from './lib/store.mjs';
 import { atEnd, suite, test, until, within } from './lib/tap.mjs';
 
 const OK = 0;
@@ -91,7 +92,7 @@ async function webCases(web) {
 
 /** Another process begins to write and goes on for as long as we like. */
 async function hold(server) {
-  const other = spawn('sqlite3', [storeOf(server.dir).file],
+  const other = spawn('sqlite3', [server.store.file],
     { stdio: ['pipe', 'pipe', 'inherit'] });
   const gone = new Promise((resolve) => { other.once('close', resolve); });
   atEnd(() => other.kill('SIGKILL'));
@@ -113,7 +114,24 @@ async function forbidToWrite({ pid }) {
   return () => limit(`--fsize=${before}:`);
 }
 
-async function storeCases(server, web, channel, [what, spoil]) {
+/** The database lets nobody in, and whoever is in is thrown out. */
+async function shut({ store }) {
+  const url = await store.url();
+  const [, name] = new URL(url).pathname.split('/');
+  const admit = async (yes) => query(await sharedUrl(),
+    `ALTER DATABASE ${name} ALLOW_CONNECTIONS ${yes}`);
+  await admit(false);
+  await query(await sharedUrl(), 'SELECT pg_terminate_backend(pid) FROM ' +
+    'pg_stat_activity WHERE datname = $1', [name]);
+  return () => admit(true);
+}
+
+// What can be read meanwhile: a file, all the same; a server, nothing.
+const SPOILED = POSTGRES ? [['a database that lets nobody in', shut, false]] : [
+  ['a store held by another', hold, true],
+  ['nothing to write to', forbidToWrite, true]];
+
+async function storeCases(server, web, channel, [what, spoil, readable]) {
   const client = new Client(server.address);
   const user = new User(client, new Key());
   const page = async () => {
@@ -135,6 +153,7 @@ async function storeCases(server, web, channel, [what, spoil]) {
   };
   await user.write({ id: 'before' });
   const mend = await spoil(server);
+  const reading = user.listChanges();
   await test(`${what}: a write is UNAVAILABLE`, async () => {
     const { code } = await user.setRecord({ id: 'meanwhile' });
     assert.equal(code, UNAVAILABLE);
@@ -143,8 +162,13 @@ async function storeCases(server, web, channel, [what, spoil]) {
     told('NOT_SERVING'));
   await test(`${what}: /health is 503`, () =>
     until(5, '503', async () => (await page()).startsWith('503 ')));
-  await test(`${what}: what is there can be read`, async () =>
-    assert.deepEqual((await user.changes()).map(({ id }) => id), ['before']));
+  if (readable) {
+    await test(`${what}: what is there can be read`, async () => assert
+      .deepEqual((await user.changes()).map(({ id }) => id), ['before']));
+  } else {
+    await test(`${what}: a read is UNAVAILABLE`, async () =>
+      assert.equal((await reading).code, UNAVAILABLE));
+  }
   await test(`${what}, no more: SERVING, without a restart`, async () => {
     await mend();
     await told('SERVING');
@@ -189,13 +213,8 @@ await suite(async () => {
   await checkCases(channel);
   await watchCases(channel);
   await webCases(web);
-  if (!POSTGRES) { // that one stands still in pg_frozen
-    for (const trouble of [
-      ['a store held by another', hold],
-      ['nothing to write to', forbidToWrite],
-    ]) {
-      await storeCases(server, web, channel, trouble);
-    }
+  for (const spoiled of SPOILED) {
+    await storeCases(server, web, channel, spoiled);
   }
   await drainCases(server, channel);
   channel.close();

@@ -251,6 +251,14 @@ async function refusedConfigurations() {
       assert.doesNotMatch(said, /event=stopped/, 'it never ran');
     });
   }
+  await test('a database that is not there is refused without its secret',
+    async () => {
+      const port = await freePort();
+      const said = await refusal({ env: {
+        DATABASE_URL: `postgres://user:secret@127.0.0.1:${port}/db` } });
+      assert.match(said, /event=start\.failed reason="database: /);
+      assert.doesNotMatch(said, /secret/);
+    });
   await test('an address in use is refused', async () => {
     const port = await freePort();
     const holder = net.createServer().listen(port, '127.0.0.1');
