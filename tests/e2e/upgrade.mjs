@@ -223,6 +223,44 @@ async function refusedFiles(server) {
   });
 }
 
+/** `tallyd migrate` brings the database up to date and serves nobody. */
+async function migrateCases(keys) {
+  const dir = temporaryDirectory();
+  const store = storeOf(dir);
+  const migrate = async () => {
+    const process = await new Server({ dir, args: ['migrate'] }).launch();
+    const { code } = await within(START_SECONDS, 'its end', process.exited);
+    return { code, said: process.stderr };
+  };
+  await oldDatabase(store, keys);
+  await test('tallyd migrate: brings the database up to date and ends',
+    async () => {
+      const { code, said } = await migrate();
+      assert.equal(code, 0, said);
+      assert.doesNotMatch(said, /Server listening/);
+      assert.ok(await store.sql('SELECT version FROM tallyd_schema') >= 1);
+      assert.equal(await store.sql('SELECT version, dirty FROM ' +
+        'schema_migrations'), '2|0');
+    });
+  await test('tallyd migrate: a second time there is nothing to do',
+    async () => assert.equal((await migrate()).code, 0));
+  await test('tallyd migrate: what was migrated is served', async () => {
+    const server = await new Server({ dir }).start();
+    const client = new Client(server.address);
+    const user = new User(client, keys[0]);
+    assert.equal((await user.changes()).length, RECORDS);
+    assert.equal(await user.write({ id: 'added' }), RECORDS + 1);
+    client.close();
+    await server.stop();
+  });
+  await test('tallyd migrate: what cannot be is refused', async () => {
+    await store.sql('UPDATE schema_migrations SET version = 999');
+    const { code, said } = await migrate();
+    assert.notEqual(code, 0);
+    assert.match(said, /999/);
+  });
+}
+
 async function refusedConfigurations() {
   const rows = [
     ['GRPC_LISTEN_ADDRESS', 'nowhere'],
@@ -337,6 +375,7 @@ await suite(async () => {
   await againCases(server, keys);
   await refusedDatabases(server);
   await server.stop();
+  await migrateCases(keys);
   await refusedConfigurations();
   await freshCases();
   await dataSyncCase(server.dir, keys);

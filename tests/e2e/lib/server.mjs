@@ -93,10 +93,11 @@ export function endingWithUs(program, args = [], user = undefined) {
 export class Server {
   /** Servers of one `dir`, or one `store`, share their records. */
   constructor({
-    env = {}, dir, store, port, binary = binaryPath(),
+    env = {}, dir, store, port, binary = binaryPath(), args = [],
   } = {}) {
     this.extra = env;
     this.binary = binary;
+    this.args = args;
     this.dir = dir ?? temporaryDirectory();
     this.store = store ?? storeOf(this.dir);
     this.port = port;
@@ -132,7 +133,7 @@ export class Server {
     const [port, webPort] = await freePorts(2);
     this.port ??= port;
     this.webPort ??= webPort;
-    const [file, args] = endingWithUs(this.binary);
+    const [file, args] = endingWithUs(this.binary, this.args);
     this.stderr = '';
     this.told = 0;
     const child = spawn(file, args, {
