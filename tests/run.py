@@ -40,7 +40,8 @@ E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
              'health', 'history']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
-E2E_POSTGRES = ['fleet', 'pg_faults', 'pg_cut', 'pg_frozen', 'pg_pooler']
+E2E_POSTGRES = ['fleet', 'pg_start', 'pg_faults', 'pg_cut', 'pg_frozen',
+                'pg_pooler']
 # Of those the ones that show most of what a sanitizer looks for in that store,
 # which has no threads of its own.
 E2E_STORE_ASAN = ['compat', 'concurrency']
