@@ -39,13 +39,13 @@ STORES = ['sqlite', 'postgres']
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
              'health', 'history']
+# Of those the ones that show most of what a sanitizer looks for in that store,
+# which has no threads of its own.
+E2E_STORE_ASAN = ['compat', 'concurrency', 'pg_cut']
+E2E_STORE_TSAN = ['concurrency', 'notifications']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
 E2E_POSTGRES = ['fleet', 'pg_start', 'pg_faults', 'pg_cut', 'pg_frozen',
                 'pg_pooler']
-# Of those the ones that show most of what a sanitizer looks for in that store,
-# which has no threads of its own.
-E2E_STORE_ASAN = ['compat', 'concurrency']
-E2E_STORE_TSAN = ['concurrency', 'notifications']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
@@ -148,9 +148,12 @@ def unit_suites(label, build, timeout_s, stores=STORES):
                 [PYTHON, 'tests/fuzz/replay.py', build.directory], timeout_s,
                 SANITIZERS)
     for backend in stores:
+        postgres = backend == 'postgres'
+        # One operation after the other, most of them flushed.
+        env = {'STORE_MODEL_OPS': '2000'} if postgres else {}
         yield Suite(f'store-{backend}{label}',
-                    [f'{tests}/store/store-suite', backend], timeout_s,
-                    SANITIZERS, on_postgres=backend == 'postgres')
+                    [f'{tests}/store/store-suite', backend], 2 * timeout_s,
+                    {**SANITIZERS, **env}, on_postgres=postgres)
 
 
 def e2e_suites(label, build, names, scale, timeout_s, thorough,
@@ -188,7 +191,10 @@ def plan(thorough):
     pg_asan, pg_tsan, stores = E2E_STORE_ASAN, E2E_STORE_TSAN, ['sqlite']
     if thorough:
         scale, threads = '1', E2E
-        pg_asan, pg_tsan, stores = E2E_STORE, E2E_STORE, STORES
+        # Memory and time are what pg_frozen measures.
+        pg_asan = pg_tsan = E2E_STORE + [
+            name for name in E2E_POSTGRES if name != 'pg_frozen']
+        stores = STORES
     yield GCC
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
     yield from unit_suites('', GCC, 120)

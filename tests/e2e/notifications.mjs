@@ -231,9 +231,12 @@ async function mergeCases(server) {
     const ear = ears.listen(key, new Ear('self'));
     ear.keep = true;
     await greeted([ear]);
-    for (const [index, clientId] of ids.entries()) {
-      await user.write({ id: `r${index}`, clientId });
-    }
+    // Many at a time: all must be done before the listener counts as stalled.
+    const write = ([index, clientId]) => user.write(
+      { id: `r${index}`, clientId });
+    const [first, ...rest] = ids.entries();
+    await write(first);
+    await workers(rest.length < 20 ? 1 : 16, rest, write);
     assert.equal(ear.count, 0);
     ears.wire.widen(ear.stream, MIB);
     await until(5, 'what it missed', () => satisfied(ear.heard));
