@@ -35,7 +35,7 @@ bool pg_chores_poll(struct pg_chores *c, int64_t now_ns)
 
 bool pg_chores_wait(const struct pg_chores *c)
 {
-	return c->sweep || c->n_nudges > 0 || c->nudge_all ||
+	return c->sweep || c->ping || c->n_nudges > 0 || c->nudge_all ||
 	       c->poll.next < c->poll.n_users;
 }
 
@@ -74,6 +74,9 @@ void pg_chores_send(
 {
 	pg_slot_busy_with_chores(s);
 	send_nudges(c, s, params);
+	if (c->ping)
+		send_notify(s, params, PG_PING);
+	c->ping = false;
 	if (c->sweep) {
 		pg_conn_run(&s->conn, PG_SQL_SWEEP_LOCKS, NULL);
 		pg_conn_run(&s->conn, PG_SQL_SWEEP_RECEIPTS, NULL);

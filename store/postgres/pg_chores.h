@@ -6,10 +6,12 @@
  * Owns: the poll. Threads: the port's. */
 #pragma once
 
+#include "store/postgres/pg_listen.h"
 #include "store/postgres/pg_poll.h"
 #include "store/postgres/pg_slot.h"
 
 struct pg_chores {
+	bool ping;  /* set it to have ourselves hear something */
 	bool sweep; /* set it to have locks and receipts deleted */
 	struct user_id nudges[PG_NUDGES_MAX];
 	size_t n_nudges;

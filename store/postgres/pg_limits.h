@@ -54,6 +54,11 @@
  * them become one notice for everybody. */
 #define PG_NUDGES_MAX 256
 
+/* What the pool says must be heard: it is tried so often, and so long is waited
+ * for it. */
+#define PG_PING_MS 10000
+#define PG_HEAR_MS 5000
+
 /* Without LISTEN for so long, we do as if it were not to be had. */
 #define PG_DEAF_MS 2000
 

@@ -98,15 +98,27 @@ static bool tell(struct pg_listen *l, struct slice hex, struct slice changes)
 	return fine;
 }
 
+/* From here on nothing is missed, what came before may have been. */
+static void hear(struct pg_listen *l)
+{
+	l->pinged = false;
+	if (atomic_exchange(&l->away_ns, 0) != 0)
+		ports_lost(l->ports);
+}
+
 static void on_notify(struct pg_conn *c, const PGnotify *notify)
 {
 	struct pg_listen *l = listen_of(c);
 	struct slice rest = slice_str(notify->extra), token, hex;
 
-	if (slice_starts_with(rest, l->instance))
+	if (slice_starts_with(rest, l->instance)) {
+		hear(l);
 		return;
+	}
 	token = cut(&rest, ' ');
 	hex = cut(&rest, ' ');
+	if (slice_eq_str(hex, PG_PING))
+		return; /* another instance's */
 	/* "*" for a user is everybody. What cannot be read may be a change. */
 	if (token.len == 0 || !tell(l, hex, rest))
 		ports_lost(l->ports);
@@ -126,7 +138,7 @@ static void on_open(struct pg_conn *c)
 {
 	struct pg_listen *l = listen_of(c);
 
-	l->listening = l->refused = false;
+	l->listening = l->refused = l->stands = l->pinged = false;
 	l->channel[0] = '\0';
 	pg_conn_run(c, PG_SQL_WHO, NULL);
 	pg_conn_sync(c);
@@ -175,7 +187,6 @@ static void send_listen(struct pg_listen *l)
 	pg_conn_sync(&l->conn);
 }
 
-/* From here on nothing is missed, what came before may have been. */
 static void on_sync(struct pg_conn *c)
 {
 	struct pg_listen *l = listen_of(c);
@@ -187,14 +198,15 @@ static void on_sync(struct pg_conn *c)
 		return;
 	}
 	pg_conn_works(c);
-	atomic_store(&l->away_ns, 0);
-	ports_lost(l->ports);
+	l->stands = true;
+	l->pinged_ns = 0; /* at once */
 }
 
 static void on_lost(struct pg_conn *c)
 {
 	struct pg_listen *l = listen_of(c);
 
+	l->stands = false;
 	if (atomic_load(&l->away_ns) == 0)
 		atomic_store(&l->away_ns, loop_now_ns(c->loop));
 }
@@ -215,6 +227,24 @@ void pg_listen_start(
 void pg_listen_stop(struct pg_listen *l)
 {
 	pg_conn_stop(&l->conn);
+}
+
+bool pg_listen_look_after(struct pg_listen *l)
+{
+	int64_t since_ns;
+
+	if (!l->stands)
+		return false;
+	since_ns = loop_now_ns(l->conn.loop) - l->pinged_ns;
+	if (l->pinged && since_ns > PG_HEAR_MS * NS_PER_MS)
+		pg_conn_fail(&l->conn, "it does not hear what the pool says");
+	return !l->pinged && since_ns > PG_PING_MS * NS_PER_MS;
+}
+
+void pg_listen_pinged(struct pg_listen *l)
+{
+	l->pinged = true;
+	l->pinged_ns = loop_now_ns(l->conn.loop);
 }
 
 bool pg_listen_works(const struct pg_listen *l, int64_t now_ns)

@@ -7,9 +7,11 @@
  * base64, "-" for none. Revision 0 says "look". Our own were told already.
  *
  * What is missed while the connection is away nobody tells us afterwards, so
- * each time that it listens anew every listener is told to look. Where LISTEN
- * is not to be had (behind a pooler that hands each transaction to another
- * connection; CockroachDB), it says so in the log, and the ports poll.
+ * each time that it listens anew every listener is told to look. That it
+ * listens is known when it hears what the pool says: the two may be connected
+ * to different servers, after a failover or by a slip in DATABASE_DIRECT_URL.
+ * Where LISTEN is not to be had (behind a pooler that hands each transaction to
+ * another connection; CockroachDB), it says so in the log, and the ports poll.
  *
  * Threads: one loop's; pg_listen_works() any. */
 #pragma once
@@ -18,6 +20,9 @@
 
 #include "store/ports.h"
 #include "store/postgres/pg_slot.h"
+
+/* In the place of a user: the pool says it to its own process alone. */
+#define PG_PING "?"
 
 struct pg_listen {
 	struct pg_conn conn;
@@ -28,7 +33,10 @@ struct pg_listen {
 	bool pooled;
 	bool listening; /* LISTEN was sent */
 	bool refused;
+	bool stands; /* LISTEN was done */
 	char channel[64];
+	int64_t pinged_ns; /* when the pool last said something to us */
+	bool pinged;	   /* it was not heard yet */
 	/* Since when nothing is heard, on the loops' clock; 0: it listens. */
 	_Atomic int64_t away_ns;
 };
@@ -37,6 +45,11 @@ struct pg_listen {
 void pg_listen_start(
 	struct pg_listen *l, struct loop *loop, const struct pg_target *target);
 void pg_listen_stop(struct pg_listen *l);
+
+/* Once in a while. Returns whether the pool should say something to us now, of
+ * which pg_listen_pinged() tells. */
+bool pg_listen_look_after(struct pg_listen *l);
+void pg_listen_pinged(struct pg_listen *l);
 
 /* False when notices of others have to be looked for: LISTEN is not to be had,
  * or has been away for PG_DEAF_MS. */

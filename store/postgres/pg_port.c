@@ -392,6 +392,8 @@ static void dispatch(struct deferred *d)
 	while ((s = idle_slot(p)) &&
 		(pg_chores_wait(&p->chores) || n_waiting(p) > 0)) {
 		if (pg_chores_wait(&p->chores)) {
+			if (p->chores.ping)
+				pg_listen_pinged(&p->shared->listen);
 			pg_chores_send(&p->chores, s, &p->params);
 			continue;
 		}
@@ -515,6 +517,10 @@ static void on_tick(struct timer *t)
 	end_overdue(p, &p->records);
 	end_overdue(p, &p->locks);
 	end_overdue(p, &p->reads);
+	if (p->is_first && pg_listen_look_after(&p->shared->listen)) {
+		p->chores.ping = true;
+		loop_defer(loop_of(p), &p->dispatch);
+	}
 	if (!pg_listen_works(&p->shared->listen, now_ns(p)) &&
 		pg_chores_poll(&p->chores, now_ns(p)))
 		loop_defer(loop_of(p), &p->dispatch);

@@ -109,6 +109,22 @@ async function pooled(what, bouncer, direct) {
   await Promise.all(servers.map((server) => server.stop()));
 }
 
+/** What it listens to is another database: it finds out that it hears nothing
+ * of its own. */
+async function misdirected() {
+  const url = await createDatabase();
+  const store = new PostgresStore(url);
+  const env = { SHARDS: '2', DATABASE_DIRECT_URL: await createDatabase() };
+  await (await new Server({ store }).start()).stop(); // migrates it
+  const servers = await atOnce(INSTANCES,
+    () => new Server({ store, env }).start());
+  await test('a direct connection to elsewhere: found out', () =>
+    until(15, 'it in the log', () => servers.every(({ stderr }) =>
+      stderr.includes('it does not hear what the pool says'))));
+  await beaconCases('a direct connection to elsewhere', servers);
+  await Promise.all(servers.map((server) => server.stop()));
+}
+
 needs(withoutPostgres);
 needs(withoutPgbouncer);
 await suite(async () => {
@@ -117,4 +133,5 @@ await suite(async () => {
   await pooled('with a direct connection', bouncer, true);
   await pooled('pooler alone', bouncer, false);
   await bouncer.stop();
+  await misdirected();
 });

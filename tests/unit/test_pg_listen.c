@@ -87,10 +87,30 @@ TEST(pg_listen, hears_each_change)
 	tear_down();
 }
 
-TEST(pg_listen, knows_its_own)
+#define OWN "0123456789abcdef-3.1 "
+
+TEST(pg_listen, works_once_it_hears_its_own_pool)
+{
+	int64_t later_ns;
+
+	set_up();
+	later_ns = loop_now_ns(loop) + PG_DEAF_MS * NS_PER_MS;
+	ck_assert(pg_listen_works(&l, loop_now_ns(loop)));
+	ck_assert(!pg_listen_works(&l, later_ns));
+	ck_assert_str_eq(heard("another-0.0 " PG_PING " 0:-"), "");
+	ck_assert(!pg_listen_works(&l, later_ns));
+	/* What was missed until then nobody knows. */
+	ck_assert_str_eq(heard(OWN PG_PING " 0:-"), "lost ");
+	ck_assert(pg_listen_works(&l, later_ns));
+	tear_down();
+}
+
+TEST(pg_listen, tells_nothing_of_its_own)
 {
 	set_up();
-	ck_assert_str_eq(heard("0123456789abcdef-3.1 " ALICE " 7:YQ=="), "");
+	ck_assert_str_eq(heard(OWN PG_PING " 0:-"), "lost ");
+	ck_assert_str_eq(heard(OWN ALICE " 7:YQ=="), "");
+	ck_assert_str_eq(heard(OWN PG_PING " 0:-"), "");
 	tear_down();
 }
 
