@@ -315,6 +315,7 @@ static size_t share_of_reads(const struct pg_port *p)
 
 	for (i = 0; i < p->n_slots; i++)
 		idle += p->slots[i].state == PG_SLOT_IDLE;
+	idle = MAX(idle, (size_t)1); /* the one that asks, at least */
 	return MIN((p->reads.n + idle - 1) / idle, (size_t)PG_READS_MAX);
 }
 
