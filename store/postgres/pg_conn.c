@@ -54,16 +54,17 @@ static void wait_for_attempt(struct pg_conn *c)
 	c->failures++;
 }
 
-/* libpq's words may name hosts and users: for the log, never for clients. The
- * first of a row is loud. */
+/* libpq's words may name hosts and users: for the log, never for clients. A
+ * reason is loud once, until the connection is of use again. */
 static void log_failure(
-	const struct pg_conn *c, const char *event, const char *reason)
+	struct pg_conn *c, const char *event, const char *reason)
 {
 	const char *detail = c->pg ? PQerrorMessage(c->pg) : "";
-	enum log_level level = c->failures == 0 ? LOG_ERROR : LOG_DEBUG;
+	enum log_level level = reason == c->told ? LOG_DEBUG : LOG_ERROR;
 
 	log_at(level, NULL, event, F_STR("role", c->role),
 		F_STR("reason", reason), F_STR("detail", detail));
+	c->told = reason;
 }
 
 static void lose(struct pg_conn *c, const char *reason)
@@ -211,6 +212,7 @@ static void begin_attempt(struct pg_conn *c)
 void pg_conn_works(struct pg_conn *c)
 {
 	c->failures = 0;
+	c->told = NULL;
 }
 
 /* ---- when open ---- */

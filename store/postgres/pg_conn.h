@@ -50,6 +50,7 @@ struct pg_conn {
 	size_t host, address; /* which the attempt goes to; the host that was
 			       * open last comes first */
 	uint32_t failures;    /* attempts in a row */
+	const char *told;     /* the reason that was logged last, of those */
 	bool prepared;	      /* statements are: set by the owner */
 
 	/* When open. */
