@@ -7,6 +7,9 @@
 
 #include "base/log.h"
 
+/* Away since long ago: LISTEN is not to be had here. */
+#define FOR_GOOD 1
+
 static struct pg_listen *listen_of(struct pg_conn *c)
 {
 	return CONTAINER_OF(c, struct pg_listen, conn);
@@ -102,8 +105,10 @@ static bool tell(struct pg_listen *l, struct slice hex, struct slice changes)
 static void hear(struct pg_listen *l)
 {
 	l->pinged = false;
-	if (atomic_exchange(&l->away_ns, 0) != 0)
-		ports_lost(l->ports);
+	if (atomic_exchange(&l->away_ns, 0) == 0)
+		return;
+	ports_lost(l->ports);
+	l->on_change(l->ctx);
 }
 
 static void on_notify(struct pg_conn *c, const PGnotify *notify)
@@ -128,10 +133,11 @@ static void on_notify(struct pg_conn *c, const PGnotify *notify)
 
 static void cannot(struct pg_listen *l, const char *reason)
 {
-	/* Long ago. */
-	if (atomic_exchange(&l->away_ns, 1) != 1)
+	if (atomic_exchange(&l->away_ns, FOR_GOOD) != FOR_GOOD) {
+		l->on_change(l->ctx);
 		log_warn(NULL, "database.polled", F_STR("reason", reason),
 			F_STR("remedy", "set DATABASE_DIRECT_URL"));
+	}
 }
 
 static void on_open(struct pg_conn *c)
@@ -200,6 +206,7 @@ static void on_sync(struct pg_conn *c)
 	pg_conn_works(c);
 	l->stands = true;
 	l->pinged_ns = 0; /* at once */
+	l->on_change(l->ctx);
 }
 
 static void on_lost(struct pg_conn *c)
@@ -245,6 +252,13 @@ void pg_listen_pinged(struct pg_listen *l)
 {
 	l->pinged = true;
 	l->pinged_ns = loop_now_ns(l->conn.loop);
+}
+
+bool pg_listen_decided(const struct pg_listen *l)
+{
+	int64_t away_ns = atomic_load(&l->away_ns);
+
+	return away_ns == 0 || away_ns == FOR_GOOD;
 }
 
 bool pg_listen_works(const struct pg_listen *l, int64_t now_ns)

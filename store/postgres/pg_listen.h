@@ -25,6 +25,11 @@
 #define PG_PING "?"
 
 struct pg_listen {
+	/* Set before the start: LISTEN was done, and the pool should say
+	 * something; or that was heard. On the loop. */
+	void (*on_change)(void *ctx);
+	void *ctx;
+
 	struct pg_conn conn;
 	struct ports *ports;  /* ref */
 	const char *instance; /* ref; how our tokens begin */
@@ -50,6 +55,10 @@ void pg_listen_stop(struct pg_listen *l);
  * which pg_listen_pinged() tells. */
 bool pg_listen_look_after(struct pg_listen *l);
 void pg_listen_pinged(struct pg_listen *l);
+
+/* Whether it is known that notices are heard, or that they never will be: what
+ * the start waits for. */
+bool pg_listen_decided(const struct pg_listen *l);
 
 /* False when notices of others have to be looked for: LISTEN is not to be had,
  * or has been away for PG_DEAF_MS. */

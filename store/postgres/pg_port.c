@@ -510,6 +510,24 @@ static void look_after_slots(struct pg_port *p)
 	set_sound(p, sound);
 }
 
+static void ping_if_due(struct pg_port *p)
+{
+	if (!pg_listen_look_after(&p->shared->listen))
+		return;
+	p->chores.ping = true;
+	loop_defer(loop_of(p), &p->dispatch);
+}
+
+static void on_listen_change(void *ctx)
+{
+	struct pg_port *p = ctx;
+
+	ping_if_due(p);
+	pthread_mutex_lock(&p->shared->sound_lock);
+	pthread_cond_broadcast(&p->shared->sound_changed);
+	pthread_mutex_unlock(&p->shared->sound_lock);
+}
+
 static void on_tick(struct timer *t)
 {
 	struct pg_port *p = CONTAINER_OF(t, struct pg_port, tick);
@@ -518,10 +536,8 @@ static void on_tick(struct timer *t)
 	end_overdue(p, &p->records);
 	end_overdue(p, &p->locks);
 	end_overdue(p, &p->reads);
-	if (p->is_first && pg_listen_look_after(&p->shared->listen)) {
-		p->chores.ping = true;
-		loop_defer(loop_of(p), &p->dispatch);
-	}
+	if (p->is_first)
+		ping_if_due(p);
 	if (!pg_listen_works(&p->shared->listen, now_ns(p)) &&
 		pg_chores_poll(&p->chores, now_ns(p)))
 		loop_defer(loop_of(p), &p->dispatch);
@@ -557,9 +573,12 @@ static void start_port(struct pg_port *p, size_t port_number)
 
 	for (i = 0; i < p->n_slots; i++)
 		start_slot(p, i, port_number);
-	if (p->is_first)
+	if (p->is_first) {
+		p->shared->listen.on_change = on_listen_change;
+		p->shared->listen.ctx = p;
 		pg_listen_start(
 			&p->shared->listen, loop_of(p), p->shared->session);
+	}
 	on_tick(&p->tick);
 }
 

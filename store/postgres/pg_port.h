@@ -26,7 +26,7 @@ struct pg_shared {
 	char instance[24];		 /* how this process's tokens begin */
 	enum database_pooler pooler;
 	size_t slots_per_port;
-	pthread_mutex_t sound_lock; /* for who waits for soundness */
+	pthread_mutex_t sound_lock; /* for who waits for the two below */
 	pthread_cond_t sound_changed;
 	atomic_size_t n_attached;
 	atomic_size_t n_sound; /* of those that can be expected to answer */

@@ -55,7 +55,7 @@ static void wait_usable(struct store *store, int wait_ms)
 	int r = 0;
 
 	pthread_mutex_lock(&shared->sound_lock);
-	while (r == 0 && !usable(store))
+	while (r == 0 && !(usable(store) && pg_listen_decided(&shared->listen)))
 		r = pthread_cond_timedwait(
 			&shared->sound_changed, &shared->sound_lock, &until);
 	pthread_mutex_unlock(&shared->sound_lock);

@@ -34,6 +34,13 @@ static void on_lost(void *ctx UNUSED)
 	(void)strcat(seen, "lost ");
 }
 
+static int n_changes;
+
+static void on_change(void *ctx UNUSED)
+{
+	n_changes++;
+}
+
 static void set_up(void)
 {
 	const struct store_listener listener = {
@@ -48,7 +55,9 @@ static void set_up(void)
 	ck_assert_int_eq(
 		pg_target_init(&target, "DATABASE_URL", "host=/nowhere", &why),
 		0);
-	l = (struct pg_listen){.ports = &ports, .instance = "0123456789abcdef"};
+	l = (struct pg_listen){.ports = &ports,
+		.instance = "0123456789abcdef",
+		.on_change = on_change};
 	/* Its hooks are set; it connects to nothing. */
 	pg_listen_start(&l, loop, &target);
 	pg_listen_stop(&l);
@@ -99,9 +108,13 @@ TEST(pg_listen, works_once_it_hears_its_own_pool)
 	ck_assert(!pg_listen_works(&l, later_ns));
 	ck_assert_str_eq(heard("another-0.0 " PG_PING " 0:-"), "");
 	ck_assert(!pg_listen_works(&l, later_ns));
+	ck_assert(!pg_listen_decided(&l));
+	ck_assert_int_eq(n_changes, 0);
 	/* What was missed until then nobody knows. */
 	ck_assert_str_eq(heard(OWN PG_PING " 0:-"), "lost ");
 	ck_assert(pg_listen_works(&l, later_ns));
+	ck_assert(pg_listen_decided(&l));
+	ck_assert_int_eq(n_changes, 1);
 	tear_down();
 }
 
