@@ -5,9 +5,10 @@
  *
  *   limits recover              signatures to users, nothing else
  *   limits disk DIRECTORY       append 4 KiB, fdatasync
- *   limits store DIRECTORY|URL CALLERS REQUESTS USERS DATA_BYTES RECOVER
- *                               SetRecord through store.h, without a network;
- *                               RECOVER is 1 to recover each one's user */
+ *   limits store DIRECTORY|URL RECOVER CALLERS REQUESTS DATA_BYTES USERS FIRST
+ *                               SetRecord of new ids through store.h, without
+ *                               a network, by USERS users from number FIRST
+ *                               on; RECOVER is 1 to recover each one's user */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,7 +278,7 @@ static int store(const char *where, struct options *o, bool with_recovery)
 	if (r == 0 && with_recovery)
 		r = signature_verifier_new(&v);
 	if (r == 0)
-		r = know_users(&w, o->users);
+		r = know_users(&w, o->first_user + o->users);
 	if (r == 0)
 		r = loop_new(&clock_system, &loop);
 	w.v = v;
@@ -311,12 +312,13 @@ int main(int argc, char **argv)
 		r = recover();
 	} else if (!strcmp(what, "disk") && argc == 3) {
 		r = disk(argv[2]);
-	} else if (!strcmp(what, "store") && argc == 8) {
-		o.callers = number(argv[3]);
-		o.requests = number(argv[4]);
-		o.users = number(argv[5]);
+	} else if (!strcmp(what, "store") && argc == 9) {
+		o.callers = number(argv[4]);
+		o.requests = number(argv[5]);
 		o.data_bytes = number(argv[6]);
-		r = store(argv[2], &o, number(argv[7]) == 1);
+		o.users = number(argv[7]);
+		o.first_user = number(argv[8]);
+		r = store(argv[2], &o, number(argv[3]) == 1);
 	}
 	if (r < 0)
 		(void)fprintf(stderr, "limits: %s\n", err_text(r));

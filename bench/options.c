@@ -150,6 +150,10 @@ int options_read(int argc, char **argv, struct options *ret_options,
 			o.kind = CLIENT_WEB;
 			continue;
 		}
+		if (!strcmp(argv[i], "--stored")) {
+			o.stored = true;
+			continue;
+		}
 		r = read_option(&o, argv[i], argv[i + 1], reterr);
 		i++;
 	}

@@ -35,12 +35,13 @@ struct options {
 	uint32_t requests;
 	uint32_t data_bytes;
 	uint32_t records; /* that each user has before */
+	bool stored;	  /* these are there already */
 	uint32_t find;	  /* how many of them ListChanges is to find */
 	uint32_t listeners;
 	double seconds;	     /* at most; of idling: exactly */
 	double rate;	     /* calls a second; 0: closed loop */
 	double ping_seconds; /* between pings of a listener; 0: none */
-	uint32_t first_user;
+	uint32_t first_user; /* number of */
 };
 
 /* Returns: 0, ERR_INVALID with what is wrong. */
