@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "bench/load.h"
 #include "bench/script.h"
@@ -11,6 +12,10 @@
 #define PAGE_RECORDS 100 /* of the user that is listed */
 #define WRITER	     0	 /* users */
 #define READER	     1
+#define LISTENED     2
+/* Streams of the one connection that stay open; fewer than servers allow. */
+#define LISTENERS 40
+#define TELL_S	  60 /* under an emulator, on a busy machine */
 
 struct part {
 	const char *name;
@@ -36,11 +41,21 @@ static const struct part parts[] = {
 		{.method = METHOD_SET_LOCK, .user = READER, .acquire = true}},
 };
 
+struct stream {
+	struct call call;
+	struct each *each; /* ref */
+};
+
 struct each {
 	struct net *net;       /* ref */
 	struct client *client; /* ref */
 	struct signer *signer; /* ref */
 	struct load_result *result;
+	struct script listens;
+	struct stream streams[WARM_UP + LISTENERS];
+	size_t n_streams;
+	size_t told; /* messages of all streams */
+	bool ended;  /* one of them, which none should */
 };
 
 /* One after the other; all must go well. */
@@ -86,26 +101,144 @@ static int run_part(
 	return r;
 }
 
-int each_run(struct net *net, struct client *client, const struct options *o,
-	struct signer *signer, struct errmsg *reterr)
+/* ---- listeners ---- */
+
+static void on_message(struct call *c)
 {
-	CLEANUP(mem_free_ptr)
-	struct load_result *result = mem_alloc(sizeof(*result));
-	struct each e = {.net = net,
-		.client = client,
-		.signer = signer,
-		.result = result};
+	CONTAINER_OF(c, struct stream, call)->each->told++;
+}
+
+static void on_done(struct call *c)
+{
+	CONTAINER_OF(c, struct stream, call)->each->ended = true;
+}
+
+/* Waits until so many messages have come. */
+static int wait_told(struct each *e, size_t wanted)
+{
+	int64_t until = clock_mono_ns(&clock_system) + TELL_S * NS_PER_S;
+	int r = 0;
+
+	while (r == 0 && e->told < wanted && !e->ended &&
+		clock_mono_ns(&clock_system) < until)
+		r = net_turn(e->net, until);
+	return r == 0 && e->told != wanted ? ERR_PROTO : r;
+}
+
+static int open_streams(struct each *e, size_t n)
+{
+	struct stream *s;
+	int r = 0;
+
+	for (; r == 0 && n > 0; n--) {
+		s = &e->streams[e->n_streams];
+		s->each = e;
+		s->call.request = &e->listens.requests[e->n_streams++];
+		s->call.on_message = on_message;
+		s->call.on_done = on_done;
+		r = client_submit(e->client, &s->call);
+		if (r == 0)
+			r = wait_told(e, e->n_streams);
+	}
+	return r;
+}
+
+/* Each write is told to all before the next. */
+static int tell(struct each *e, struct question *q, size_t n)
+{
+	size_t wanted = e->told;
+	int r = 0;
+
+	for (; r == 0 && n > 0; n--) {
+		wanted += e->n_streams;
+		r = ask(e, q, 1);
+		q->record++;
+		if (r == 0)
+			r = wait_told(e, wanted);
+	}
+	return r;
+}
+
+static int run_listen(struct each *e)
+{
+	const struct question q = {
+		.method = METHOD_LISTEN_CHANGES, .user = LISTENED};
+	int r = script_of(&q, ARRAY_LEN(e->streams), e->signer, &e->listens);
+
+	if (r == 0)
+		r = open_streams(e, WARM_UP);
+	if (r == 0)
+		r = mark(e);
+	if (r == 0)
+		r = open_streams(e, LISTENERS);
+	if (r == 0)
+		r = mark(e);
+	if (r == 0)
+		(void)printf("listen %d\n", LISTENERS);
+	return r;
+}
+
+static int run_tell(struct each *e, const struct options *o)
+{
+	struct question q = {.method = METHOD_SET_RECORD,
+		.user = LISTENED,
+		.data.len = o->data_bytes};
+	int r = tell(e, &q, WARM_UP);
+
+	if (r == 0)
+		r = mark(e);
+	if (r == 0)
+		r = tell(e, &q, o->requests);
+	if (r == 0)
+		r = mark(e);
+	if (r == 0)
+		(void)printf("tell %u\n", o->requests);
+	return r;
+}
+
+/* ---- all of it ---- */
+
+static int run_all(struct each *e, const struct options *o)
+{
 	const struct question page = {.method = METHOD_SET_RECORD,
 		.user = READER,
 		.data.len = o->data_bytes};
 	size_t i;
-	int r = result ? ask(&e, &page, PAGE_RECORDS) : ERR_NOMEM;
+	int r = ask(e, &page, PAGE_RECORDS);
 
-	for (i = 0; r == 0 && i < ARRAY_LEN(parts); i++) {
-		r = run_part(&e, &parts[i], o);
-		if (r < 0)
-			return errmsg_set(
-				reterr, r, "%s went wrong", parts[i].name);
-	}
-	return r;
+	for (i = 0; r == 0 && i < ARRAY_LEN(parts); i++)
+		r = run_part(e, &parts[i], o);
+	if (r == 0)
+		r = run_listen(e);
+	return r == 0 ? run_tell(e, o) : r;
+}
+
+static void each_free(struct each **each)
+{
+	struct each *e = *each;
+	size_t i;
+
+	if (!e)
+		return;
+	for (i = 0; i < e->n_streams; i++)
+		call_release(&e->streams[i].call);
+	script_release(&e->listens);
+	mem_free(e->result);
+	mem_free(e);
+	*each = NULL;
+}
+
+int each_run(struct net *net, struct client *client, const struct options *o,
+	struct signer *signer)
+{
+	CLEANUP(each_free)
+	struct each *e = mem_zalloc(sizeof(*e));
+
+	if (!e)
+		return ERR_NOMEM;
+	e->net = net;
+	e->client = client;
+	e->signer = signer;
+	e->result = mem_alloc(sizeof(*e->result));
+	return e->result ? run_all(e, o) : ERR_NOMEM;
 }

@@ -12,7 +12,8 @@
 #include "bench/options.h"
 #include "bench/signer.h"
 
-/* Prints the name of each part and its number of calls, one a line.
- * Returns: 0, ERR_* with *reterr. */
+/* Prints the name of each part that went well and its number of calls, one a
+ * line. The client's streams may stay open: it is not used any more. Returns:
+ * 0, ERR_PROTO (a call went wrong), ERR_SYS, ERR_NOMEM. */
 MUSTCHECK int each_run(struct net *net, struct client *client,
-	const struct options *o, struct signer *signer, struct errmsg *reterr);
+	const struct options *o, struct signer *signer);

@@ -80,28 +80,37 @@ static void raise_limit(void)
 	}
 }
 
+static int run_and_print(
+	const struct options *o, struct signer *signer, struct errmsg *reterr)
+{
+	CLEANUP(mem_free_ptr)
+	struct figures *figures = mem_zalloc(sizeof(*figures));
+	int r;
+
+	if (!figures)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	r = run(o, signer, figures, reterr);
+	if (r == 0 && o->scenario != SCENARIO_EACH) /* which did so itself */
+		print(figures);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	CLEANUP(signer_free)
 	struct signer *signer = NULL;
-	CLEANUP(mem_free_ptr)
-	struct figures *figures = mem_zalloc(sizeof(*figures));
 	struct errmsg why = {""};
 	struct options o;
 	int r = options_read(argc, argv, &o, &why);
 
-	if (r == 0 && (!figures || signer_new(&signer) < 0))
+	if (r == 0 && signer_new(&signer) < 0)
 		r = errmsg_set(&why, ERR_NOMEM, "out of memory");
 	raise_limit();
 	if (r == 0 && o.scenario == SCENARIO_USERS)
-		return print_users(&o, signer) == 0 ? 0 : 1;
-	if (r == 0)
-		r = run(&o, signer, figures, &why);
-	if (r < 0) {
+		r = print_users(&o, signer);
+	else if (r == 0)
+		r = run_and_print(&o, signer, &why);
+	if (r < 0)
 		(void)fprintf(stderr, "load: %s\n", why.text);
-		return 1;
-	}
-	if (o.scenario != SCENARIO_EACH)
-		print(figures);
-	return 0;
+	return r < 0 ? 1 : 0;
 }

@@ -303,8 +303,7 @@ static int run_scenario(struct bench *b)
 	case SCENARIO_STORM:
 	case SCENARIO_FANOUT: return run_listeners(b);
 	case SCENARIO_EACH:
-		return each_run(
-			&b->net, b->clients[0], b->o, b->signer, b->reterr);
+		return each_run(&b->net, b->clients[0], b->o, b->signer);
 	default: return run_calls(b);
 	}
 }

@@ -48,6 +48,12 @@ void script_release(struct script *s)
 	*s = (struct script){0};
 }
 
+static void hand_over(struct script *from, struct script *to)
+{
+	*to = *from;
+	*from = (struct script){0};
+}
+
 /* What request i asks; `random` is any number. */
 typedef void question_fn(const struct options *o, uint32_t i, uint32_t random,
 	struct question *q);
@@ -71,10 +77,8 @@ static int make(const struct options *o, struct signer *signer, size_t n,
 		q.user += o->first_user;
 		r = request_init(&s.requests[s.n], &q, signer);
 	}
-	if (r == 0) {
-		*ret_script = s;
-		s = (struct script){0};
-	}
+	if (r == 0)
+		hand_over(&s, ret_script);
 	return r;
 }
 
@@ -207,9 +211,7 @@ int script_of(const struct question *question, size_t n, struct signer *signer,
 		r = request_init(&s.requests[s.n], &q, signer);
 		q.record++;
 	}
-	if (r == 0) {
-		*ret_script = s;
-		s = (struct script){0};
-	}
+	if (r == 0)
+		hand_over(&s, ret_script);
 	return r;
 }

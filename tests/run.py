@@ -79,12 +79,14 @@ class Build:
         if not os.path.exists(ninja):
             yield ['meson', 'setup', self.directory, *self.options]
         else:
-            yield ['meson', 'configure', self.directory, *self.options]
+            # Unlike `meson configure` it knows options that are new.
+            yield ['meson', 'setup', '--reconfigure', self.directory,
+                   *self.options]
         yield ['ninja', '-C', self.directory, '--quiet']
 
 
-GCC = Build('build', 'gcc')
-CLANG = Build('build-clang', 'clang')
+GCC = Build('build', 'gcc', '-Dbench=true')
+CLANG = Build('build-clang', 'clang', '-Dbench=true')
 ASAN = Build('build-asan', 'gcc', '-Db_sanitize=address,undefined')
 TSAN = Build('build-tsan', 'gcc', '-Db_sanitize=thread')
 
@@ -197,6 +199,7 @@ def plan(thorough):
         stores = STORES
     yield GCC
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
+    yield Suite('instructions', [PYTHON, 'tests/instructions.py'], 180)
     yield from unit_suites('', GCC, 120)
     yield from e2e_suites('', GCC, E2E, '1', 180, thorough)
     yield from postgres_suites(thorough)
