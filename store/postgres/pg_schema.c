@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "store/schema.h"
 
 /* data-sync's steps; step n brings version n. */
 static const char *const shared_steps[] = {
@@ -46,6 +47,11 @@ static const char *const own_steps[] = {
 	" at timestamptz NOT NULL DEFAULT clock_timestamp(),"
 	" PRIMARY KEY (token, seq));",
 };
+
+static const struct schema_part shared = {
+	"schema_migrations", ", false", shared_steps, ARRAY_LEN(shared_steps)};
+static const struct schema_part own = {
+	"tallyd_schema", "", own_steps, ARRAY_LEN(own_steps)};
 
 static const char create_versions[] =
 	"CREATE TABLE IF NOT EXISTS schema_migrations"
@@ -100,25 +106,10 @@ static int ask(PGconn *pg, const char *sql, char out[64], struct errmsg *reterr)
 
 /* ---- versions ---- */
 
-struct versions {
-	int64_t shared; /* 0: a fresh database */
-	int64_t own;	/* 0: not ours yet */
-};
-
-static bool is_current(const struct versions *v)
+static bool is_current(const struct schema_versions *v)
 {
-	return v->shared == (int64_t)ARRAY_LEN(shared_steps) &&
-	       v->own == (int64_t)ARRAY_LEN(own_steps);
-}
-
-static int check_version(const char *table, int64_t version, size_t n_steps,
-	struct errmsg *reterr)
-{
-	if (version >= 0 && version <= (int64_t)n_steps)
-		return 0;
-	return errmsg_set(reterr, ERR_UNSUPPORTED,
-		"database: version %lld in %s is newer than this program knows",
-		(long long)version, table);
+	return v->shared == (int64_t)shared.n_steps &&
+	       v->own == (int64_t)own.n_steps;
 }
 
 /* What `sql` gives, where `table` exists; else "". That a table was missing a
@@ -138,14 +129,14 @@ static int ask_table(PGconn *pg, const char *table, const char *sql,
 }
 
 static int read_versions(
-	PGconn *pg, struct versions *ret_versions, struct errmsg *reterr)
+	PGconn *pg, struct schema_versions *ret_versions, struct errmsg *reterr)
 {
-	char shared[64] = "", dirty[64] = "", own[64] = "";
-	struct versions v = {0};
+	char theirs[64] = "", dirty[64] = "", ours[64] = "";
+	struct schema_versions v = {0};
 	int r;
 
 	r = ask_table(pg, "schema_migrations",
-		"SELECT version FROM schema_migrations LIMIT 1", shared,
+		"SELECT version FROM schema_migrations LIMIT 1", theirs,
 		reterr);
 	if (r == 0)
 		r = ask_table(pg, "schema_migrations",
@@ -153,21 +144,13 @@ static int read_versions(
 			reterr);
 	if (r == 0)
 		r = ask_table(pg, "tallyd_schema",
-			"SELECT max(version) FROM tallyd_schema", own, reterr);
+			"SELECT max(version) FROM tallyd_schema", ours, reterr);
 	if (r < 0)
 		return r;
-	if (dirty[0] == 't')
-		return errmsg_set(reterr, ERR_CORRUPT,
-			"database: a migration broke off half-way "
-			"(schema_migrations is dirty); restore a backup or "
-			"finish it by hand");
-	v.shared = strtoll(shared, NULL, 10);
-	v.own = strtoll(own, NULL, 10);
-	r = check_version(
-		"schema_migrations", v.shared, ARRAY_LEN(shared_steps), reterr);
-	if (r == 0)
-		r = check_version(
-			"tallyd_schema", v.own, ARRAY_LEN(own_steps), reterr);
+	v.shared = strtoll(theirs, NULL, 10);
+	v.own = strtoll(ours, NULL, 10);
+	v.dirty = dirty[0] == 't';
+	r = schema_check(&v, &shared, &own, reterr);
 	if (r == 0)
 		*ret_versions = v;
 	return r;
@@ -175,44 +158,28 @@ static int read_versions(
 
 /* ---- migration ---- */
 
-static int run_steps(PGconn *pg, const char *const *steps, size_t n_steps,
-	int64_t have, const char *record_format, struct errmsg *reterr)
+static int run_step(
+	void *pg, const struct schema_step *step, struct errmsg *reterr)
 {
-	char record[160];
-	int64_t version;
-	int r = 0;
+	int r;
 
-	for (version = have + 1; version <= (int64_t)n_steps && r == 0;
-		version++) {
-		log_info(NULL, "schema.step", F_I64("version", version));
-		r = run(pg, steps[version - 1], "cannot be migrated", reterr);
-		(void)snprintf(record, sizeof(record), record_format,
-			(long long)version);
-		if (r == 0)
-			r = run(pg, record, "cannot be migrated", reterr);
-	}
-	return r;
+	log_info(NULL, "schema.step", F_I64("version", step->version));
+	r = run(pg, step->sql, "cannot be migrated", reterr);
+	return r == 0 ? run(pg, step->record, "cannot be migrated", reterr) : r;
 }
 
 /* Inside the transaction, under the lock: another may have been here. */
 static int migrate_locked(PGconn *pg, struct errmsg *reterr)
 {
-	struct versions v = {0};
+	struct schema_versions v = {0};
 	int r = read_versions(pg, &v, reterr);
 
 	if (r == 0 && !is_current(&v))
 		r = run(pg, create_versions, "cannot be migrated", reterr);
 	if (r == 0)
-		r = run_steps(pg, shared_steps, ARRAY_LEN(shared_steps),
-			v.shared,
-			"DELETE FROM schema_migrations;"
-			"INSERT INTO schema_migrations VALUES (%lld, false)",
-			reterr);
+		r = schema_run(&shared, v.shared, run_step, pg, reterr);
 	if (r == 0)
-		r = run_steps(pg, own_steps, ARRAY_LEN(own_steps), v.own,
-			"DELETE FROM tallyd_schema;"
-			"INSERT INTO tallyd_schema VALUES (%lld)",
-			reterr);
+		r = schema_run(&own, v.own, run_step, pg, reterr);
 	return r;
 }
 
@@ -255,7 +222,7 @@ static int check_server(PGconn *pg, struct errmsg *reterr)
 
 static int open_schema(PGconn *pg, struct errmsg *reterr)
 {
-	struct versions v = {0};
+	struct schema_versions v = {0};
 	int r = check_server(pg, reterr);
 
 	if (r == 0)
@@ -267,8 +234,8 @@ static int open_schema(PGconn *pg, struct errmsg *reterr)
 
 /* ---- connecting ---- */
 
-/* Only what the server says: libpq's own words name hosts and users, which the
- * operator knows, and help him find the fault. */
+/* libpq's words name hosts and users, which the operator knows, and help him
+ * find the fault. */
 static int connect_to(const struct pg_target *target,
 	const struct pg_host *host, PGconn **ret_pg, struct errmsg *reterr)
 {

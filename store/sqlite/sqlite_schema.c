@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "store/schema.h"
 #include "store/sqlite/sqlite_db.h"
 
 /* data-sync's steps; step n brings version n. */
@@ -35,6 +36,11 @@ static const char *const own_steps[] = {
 	"DROP TABLE counters;",
 };
 
+static const struct schema_part shared = {
+	"schema_migrations", ", 0", shared_steps, ARRAY_LEN(shared_steps)};
+static const struct schema_part own = {
+	"tallyd_schema", "", own_steps, ARRAY_LEN(own_steps)};
+
 static const char create_versions[] =
 	"CREATE TABLE IF NOT EXISTS schema_migrations"
 	" (version uint64,dirty bool);"
@@ -43,44 +49,26 @@ static const char create_versions[] =
 	"CREATE TABLE IF NOT EXISTS tallyd_schema"
 	" (version INTEGER NOT NULL);";
 
+static const struct schema_step versions_step = {
+	.sql = create_versions, .record = ""};
+
 /* Runs one step and records it, both or neither. */
-static int run_step(sqlite3 *db, const char *step, const char *record,
-	struct errmsg *reterr)
+static int run_step(
+	void *db, const struct schema_step *step, struct errmsg *reterr)
 {
 	int r = sqlite_db_exec(db, "BEGIN IMMEDIATE", reterr);
 
 	if (r < 0)
 		return r;
-	r = sqlite_db_exec(db, step, reterr);
+	r = sqlite_db_exec(db, step->sql, reterr);
 	if (r == 0)
-		r = sqlite_db_exec(db, record, reterr);
+		r = sqlite_db_exec(db, step->record, reterr);
 	if (r == 0)
 		r = sqlite_db_exec(db, "COMMIT", reterr);
 	if (r < 0)
 		(void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	return r;
 }
-
-static int run_steps(sqlite3 *db, const char *const *steps, size_t n_steps,
-	int64_t have, const char *record_format, struct errmsg *reterr)
-{
-	char record[160];
-	int64_t version;
-	int r = 0;
-
-	for (version = have + 1; version <= (int64_t)n_steps && r == 0;
-		version++) {
-		(void)snprintf(record, sizeof(record), record_format,
-			(long long)version);
-		r = run_step(db, steps[version - 1], record, reterr);
-	}
-	return r;
-}
-
-struct versions {
-	int64_t shared; /* 0: a fresh file */
-	int64_t own;	/* 0: not ours yet */
-};
 
 /* The integer that `sql` reads from `table`; 0 when there is no such table. */
 static int read_from(sqlite3 *db, const char *table, const char *sql,
@@ -102,20 +90,10 @@ static int read_from(sqlite3 *db, const char *table, const char *sql,
 	return sqlite_db_integer(db, sql, 0, ret_value, reterr);
 }
 
-static int check_version(const char *table, int64_t version, size_t n_steps,
+static int read_versions(sqlite3 *db, struct schema_versions *ret_versions,
 	struct errmsg *reterr)
 {
-	if (version >= 0 && version <= (int64_t)n_steps)
-		return 0;
-	return errmsg_set(reterr, ERR_UNSUPPORTED,
-		"database: version %lld in %s is newer than this program knows",
-		(long long)version, table);
-}
-
-static int read_versions(
-	sqlite3 *db, struct versions *ret_versions, struct errmsg *reterr)
-{
-	struct versions v = {0};
+	struct schema_versions v = {0};
 	int64_t dirty = 0;
 	int r;
 
@@ -132,16 +110,8 @@ static int read_versions(
 			&v.own, reterr);
 	if (r < 0)
 		return r;
-	if (dirty)
-		return errmsg_set(reterr, ERR_CORRUPT,
-			"database: a migration broke off half-way "
-			"(schema_migrations is dirty); restore a backup or "
-			"finish it by hand");
-	r = check_version(
-		"schema_migrations", v.shared, ARRAY_LEN(shared_steps), reterr);
-	if (r == 0)
-		r = check_version(
-			"tallyd_schema", v.own, ARRAY_LEN(own_steps), reterr);
+	v.dirty = dirty != 0;
+	r = schema_check(&v, &shared, &own, reterr);
 	if (r == 0)
 		*ret_versions = v;
 	return r;
@@ -149,28 +119,21 @@ static int read_versions(
 
 int sqlite_schema_check(sqlite3 *db, struct errmsg *reterr)
 {
-	struct versions v;
+	struct schema_versions v;
 
 	return read_versions(db, &v, reterr);
 }
 
 int sqlite_schema_migrate(sqlite3 *db, struct errmsg *reterr)
 {
-	struct versions v = {0};
+	struct schema_versions v = {0};
 	int r = read_versions(db, &v, reterr);
 
 	if (r == 0)
-		r = run_step(db, create_versions, "", reterr);
+		r = run_step(db, &versions_step, reterr);
 	if (r == 0)
-		r = run_steps(db, shared_steps, ARRAY_LEN(shared_steps),
-			v.shared,
-			"DELETE FROM schema_migrations;"
-			"INSERT INTO schema_migrations VALUES (%lld, 0)",
-			reterr);
+		r = schema_run(&shared, v.shared, run_step, db, reterr);
 	if (r == 0)
-		r = run_steps(db, own_steps, ARRAY_LEN(own_steps), v.own,
-			"DELETE FROM tallyd_schema;"
-			"INSERT INTO tallyd_schema VALUES (%lld)",
-			reterr);
+		r = schema_run(&own, v.own, run_step, db, reterr);
 	return r;
 }
