@@ -16,7 +16,7 @@
 void pg_batch_begin(struct pg_batch *b, enum pg_batch_kind kind)
 {
 	b->kind = kind;
-	b->n = b->n_results = 0;
+	b->n = 0;
 	b->committed = b->sweep_locks = false;
 	b->verdict = PG_FINE;
 }
@@ -298,7 +298,6 @@ static const struct {
 static void note_error(struct pg_batch *b, const PGresult *result)
 {
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	size_t i = 0;
 
 	if (!state)
@@ -310,7 +309,8 @@ static void note_error(struct pg_batch *b, const PGresult *result)
 	b->refusal = verdicts[i].outcome;
 	log_at(b->verdict == PG_REFUSED ? LOG_ERROR : LOG_WARN, NULL,
 		"store.statement_failed", F_STR("sqlstate", state),
-		F_STR("reason", text ? text : ""), F_U64("operations", b->n));
+		F_STR("reason", pg_error_text(result)),
+		F_U64("operations", b->n));
 }
 
 /* ---- results ---- */
@@ -326,9 +326,7 @@ int64_t pg_int8(const PGresult *result, int row, int column)
 	return (int64_t)be64toh(bits);
 }
 
-/* The array as array_send() writes it: five words, then length and value of
- * each element. */
-/* Behind the header: length and value of each element. */
+/* Behind an array's header: length and value of each element. */
 #define ARRAY_ELEMENT 12
 
 int pg_batch_settle(
@@ -396,8 +394,10 @@ static enum store_outcome take_lock(
 
 static struct store_op *take_read(struct pg_batch *b, const PGresult *result)
 {
-	struct store_op *op = b->ops[b->n_results++];
+	struct store_op *op = b->ops[0];
 
+	b->n--;
+	memmove(&b->ops[0], &b->ops[1], b->n * sizeof(op));
 	b->verdict = PG_FINE;
 	if (PQresultStatus(result) != PGRES_TUPLES_OK) {
 		note_error(b, result);
@@ -445,7 +445,7 @@ static bool is_for_read(const struct pg_batch *b, const PGresult *result)
 	bool settings = PQresultStatus(result) == PGRES_TUPLES_OK &&
 			!strcmp(PQfname(result, 0), "set_config");
 
-	return b->n_results < b->n && !settings &&
+	return b->n > 0 && !settings &&
 	       PQresultStatus(result) != PGRES_PIPELINE_ABORTED;
 }
 

@@ -33,7 +33,6 @@ struct pg_batch {
 	struct store_op *ops[PG_GROUP_MAX]; /* the store's, while they wait */
 	size_t n;
 
-	size_t n_results; /* that have come */
 	bool committed;	  /* all of a batch of writes */
 	bool sweep_locks; /* a lock was seen that should have ended */
 	enum pg_verdict verdict;
@@ -50,8 +49,8 @@ void pg_batch_send(struct pg_batch *b, struct pg_conn *c, const char *token,
 	int64_t seq, bool local, struct pg_params *params);
 
 /* Takes the next result. Returns the read that it is the answer to, with its
- * outcome and the batch's verdict on it; NULL for a batch of writes, whose
- * outcomes hold when it is committed. */
+ * outcome and the batch's verdict on it, which is no more the batch's; NULL for
+ * a batch of writes, whose outcomes hold when it is committed. */
 struct store_op *pg_batch_take(struct pg_batch *b, const PGresult *result);
 
 /* Sets the outcomes of a batch of writes that is committed, from the array in

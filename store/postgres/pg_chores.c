@@ -91,16 +91,13 @@ void pg_chores_send(
  * has the next time for another try. */
 void pg_chores_take(struct pg_chores *c, const PGresult *result)
 {
-	const char *text;
-
 	if (!result) {
 		c->nudge_all = c->nudge_all || c->nudges_sent;
 		return;
 	}
-	text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
 		log_warn(NULL, "store.chore_failed",
-			F_STR("reason", text ? text : ""));
+			F_STR("reason", pg_error_text(result)));
 	else if (PQnfields(result) == 2) /* the poll's alone */
 		pg_poll_take(&c->poll, result);
 }

@@ -159,9 +159,7 @@ static void go_on_connecting(struct pg_conn *c)
  * error as it is. */
 static void log_notice(void *ctx UNUSED, const PGresult *result)
 {
-	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-
-	log_info(NULL, "database.notice", F_STR("text", text ? text : ""));
+	log_info(NULL, "database.notice", F_STR("text", pg_error_text(result)));
 }
 
 static void connect_to(struct pg_conn *c, const char *address)
@@ -373,6 +371,13 @@ static void on_ready(struct watch *w, uint32_t ready)
 		go_on_connecting(c);
 	else
 		go_on(c, ready);
+}
+
+const char *pg_error_text(const PGresult *result)
+{
+	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	return text ? text : "";
 }
 
 /* ---- time ---- */

@@ -88,5 +88,8 @@ void pg_conn_prepare_all(struct pg_conn *c);
 /* Ends what belongs together and has it sent: on_sync follows. */
 void pg_conn_sync(struct pg_conn *c);
 
+/* What the server says of an error, for the log; never NULL. */
+const char *pg_error_text(const PGresult *result);
+
 /* For how long the server has owed an answer; 0 for none. */
 int64_t pg_conn_silence_ns(const struct pg_conn *c);

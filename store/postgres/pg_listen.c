@@ -163,13 +163,11 @@ static void take_who(struct pg_listen *l, const PGresult *result)
 static void on_result(struct pg_conn *c, const PGresult *result)
 {
 	struct pg_listen *l = listen_of(c);
-	const char *text;
 
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
-		text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 		l->refused = true;
 		if (l->channel[0])
-			cannot(l, text ? text : "LISTEN failed");
+			cannot(l, pg_error_text(result));
 		else
 			pg_conn_fail(c, "its tables cannot be read");
 	} else if (PQresultStatus(result) == PGRES_TUPLES_OK &&

@@ -130,12 +130,9 @@ static void take_receipt(struct pg_slot *s, const PGresult *result)
 
 static void take_settlement(struct pg_slot *s, const PGresult *result)
 {
-	const char *text;
-
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
-		text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 		log_error(NULL, "database.not_set_up",
-			F_STR("reason", text ? text : ""));
+			F_STR("reason", pg_error_text(result)));
 		pg_conn_fail(&s->conn, "the session cannot be set up");
 	} else if (PQresultStatus(result) == PGRES_TUPLES_OK &&
 		   !strcmp(PQfname(result, 0), "seq")) {
@@ -221,10 +218,6 @@ static void take_read(struct pg_slot *s, const PGresult *result)
 
 	if (!op)
 		return;
-	/* Those behind it move up, so that what is left is what is owed. */
-	memmove(&b->ops[0], &b->ops[1], (b->n - 1) * sizeof(b->ops[0]));
-	b->n--;
-	b->n_results = 0;
 	if (b->verdict == PG_RETRY_SOON)
 		pg_conn_fail(&s->conn, "it is not what it was");
 	s->on_answer(s, op, b->verdict);
