@@ -158,8 +158,8 @@ RECEIPT_OR_FAIL},
 "  ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) AS before FROM ("
 "  SELECT id, data, revision, schema_version FROM records"
 "  WHERE user_id = $1::text AND revision > $2::bigint"
-"  AND substr($5::text,"
-"   least(revision - $2::bigint, length($5::text) + 1)::int, 1) <> 'x'"
+"  AND ($5::text = '' OR substr($5::text,"
+"   least(revision - $2::bigint, length($5::text) + 1)::int, 1) <> 'x')"
 "  ORDER BY revision LIMIT $3::bigint) AS first) AS page"
 " WHERE before IS NULL OR before < $4::bigint ORDER BY revision"},
 

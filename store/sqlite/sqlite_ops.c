@@ -69,8 +69,8 @@ enum read_statement { R_LIST, R_LOCK, N_READ_STATEMENTS };
 static const char *const read_sql[] = {
 	[R_LIST] = "SELECT id, data, revision, schema_version FROM records"
 		   " WHERE user_id = ?1 AND revision > ?2"
-		   " AND substr(?4,"
-		   "  min(revision - ?2, length(?4) + 1), 1) <> 'x'"
+		   " AND (?4 = '' OR substr(?4,"
+		   "  min(revision - ?2, length(?4) + 1), 1) <> 'x')"
 		   " ORDER BY revision LIMIT ?3",
 	[R_LOCK] = "SELECT max(expires_at) FROM locks WHERE user_id = ?1"
 		   " AND lock_name = ?2 AND expires_at > ?3",
