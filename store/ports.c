@@ -211,12 +211,7 @@ void ports_answer(struct store_op *op)
 	struct ports_port *pp = ports_port_of(op->port);
 
 	op->message.deliver = deliver_answer;
-	op->message.next = NULL;
-	if (pp->last)
-		pp->last->next = &op->message;
-	else
-		pp->first = &op->message;
-	pp->last = &op->message;
+	message_chain_add(&pp->answers, &op->message);
 }
 
 /* No lock: a port with an answer under way is not detached, and only ever
@@ -231,13 +226,14 @@ void ports_send_answers(struct ports *p)
 	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < n; i++) {
 		pp = p->port[i];
-		if (!pp->first)
-			continue;
-		struct message *first = pp->first, *last = pp->last;
-
-		pp->first = pp->last = NULL;
-		mailbox_post_chain(loop_mailbox(pp->port.loop), first, last);
+		mailbox_post_chain(loop_mailbox(pp->port.loop), &pp->answers);
 	}
+}
+
+void ports_answer_chained(struct message_chain *answers, struct store_op *op)
+{
+	op->message.deliver = deliver_answer;
+	message_chain_add(answers, &op->message);
 }
 
 void ports_answer_now(struct store_op *op, enum store_outcome outcome)

@@ -26,9 +26,7 @@ struct ports_port {
 	bool detached; /* under the lock */
 	struct message lost;
 	atomic_bool lost_posted;
-	/* The chain of answers of the batch being completed. */
-	struct message *first;
-	struct message *last;
+	struct message_chain answers; /* of the batch being completed */
 };
 
 void ports_init(struct ports *p);
@@ -66,6 +64,10 @@ void ports_lost(struct ports *p);
  * ports_send_answers(). One thread at a time. */
 void ports_answer(struct store_op *op);
 void ports_send_answers(struct ports *p);
+
+/* The same for who gathers the answers of one port in a chain of its own, and
+ * posts it to the port's loop; any thread. */
+void ports_answer_chained(struct message_chain *answers, struct store_op *op);
 
 /* Both for a single operation; any thread, also the port's own. */
 void ports_answer_now(struct store_op *op, enum store_outcome outcome);

@@ -62,12 +62,25 @@ static struct message *reversed(struct message *msg)
 	return front;
 }
 
-void mailbox_post_chain(
-	struct mailbox *m, struct message *first, struct message *last)
+void message_chain_add(struct message_chain *c, struct message *msg)
+{
+	msg->next = NULL;
+	if (c->last)
+		c->last->next = msg;
+	else
+		c->first = msg;
+	c->last = msg;
+	c->n++;
+}
+
+void mailbox_post_chain(struct mailbox *m, struct message_chain *chain)
 {
 	struct message *top = atomic_load(&m->newest);
+	struct message *first = chain->first, *last = chain->last;
 
-	last->next = NULL;
+	if (!first)
+		return;
+	*chain = (struct message_chain){0};
 	(void)reversed(first); /* newest first, as the stack is */
 	do {
 		first->next = top;

@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/attr.h"
 
@@ -27,6 +28,16 @@ struct mailbox {
 	int event_fd; /* own; readable when the owner must wake */
 };
 
+/* Messages that go together, linked by `next` in the order they were added.
+ * Zeroed: empty. */
+struct message_chain {
+	struct message *first;
+	struct message *last;
+	size_t n;
+};
+
+void message_chain_add(struct message_chain *c, struct message *msg);
+
 /* Returns: 0, ERR_SYS. */
 MUSTCHECK int mailbox_init(struct mailbox *m);
 void mailbox_release(struct mailbox *m);
@@ -35,10 +46,9 @@ void mailbox_release(struct mailbox *m);
  * to deliver(). Messages of one poster are delivered in order. */
 void mailbox_post(struct mailbox *m, struct message *msg);
 
-/* The same for a chain linked by `next`, in order from `first` to `last`:
- * delivered together, woken for once. */
-void mailbox_post_chain(
-	struct mailbox *m, struct message *first, struct message *last);
+/* The same for a chain, which is empty afterwards: delivered together, woken
+ * for once. An empty one is nothing. */
+void mailbox_post_chain(struct mailbox *m, struct message_chain *chain);
 
 /* The rest is for the owner's thread.
  *

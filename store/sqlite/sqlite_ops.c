@@ -64,9 +64,17 @@ static const char *const write_sql[] = {
 			" AND lock_name = ?2 AND instance_id = ?3",
 };
 
-enum read_statement { R_LIST, R_LOCK, N_READ_STATEMENTS };
+enum read_statement {
+	R_BEGIN,
+	R_END,
+	R_LIST,
+	R_LOCK,
+	N_READ_STATEMENTS,
+};
 
 static const char *const read_sql[] = {
+	[R_BEGIN] = "BEGIN",
+	[R_END] = "ROLLBACK",
 	[R_LIST] = "SELECT id, data, revision, schema_version FROM records"
 		   " WHERE user_id = ?1 AND revision > ?2"
 		   " AND (?4 = '' OR substr(?4,"
@@ -216,6 +224,19 @@ void sqlite_rollback(struct sqlite_ops *o)
 	/* Some errors have rolled back already; then this is an error too. */
 	if (!sqlite3_get_autocommit(o->db))
 		(void)run(o, W_ROLLBACK);
+}
+
+void sqlite_begin_read(struct sqlite_ops *o)
+{
+	(void)run(o, R_BEGIN); /* without, each statement has its own */
+}
+
+void sqlite_end_read(struct sqlite_ops *o)
+{
+	if (!sqlite3_get_autocommit(o->db))
+		(void)run(o, R_END);
+	/* From a snapshot that stays changes would be missed. */
+	assert(sqlite3_get_autocommit(o->db));
 }
 
 /* ---- SetRecord ---- */

@@ -52,6 +52,11 @@ enum store_outcome sqlite_sweep(struct sqlite_ops *o, int64_t now_ns);
  * done. SQLite's result code. */
 MUSTCHECK int sqlite_touch(struct sqlite_ops *o);
 
+/* What is read in between is read from one snapshot, which costs once. Without
+ * a beginning the end is nothing. */
+void sqlite_begin_read(struct sqlite_ops *o);
+void sqlite_end_read(struct sqlite_ops *o);
+
 /* BEGIN IMMEDIATE, COMMIT, ROLLBACK: SQLite's result code. */
 MUSTCHECK int sqlite_begin(struct sqlite_ops *o);
 MUSTCHECK int sqlite_commit(struct sqlite_ops *o);

@@ -9,6 +9,11 @@
 #include "store/sqlite/sqlite_ops.h"
 #include "store/sqlite/sqlite_writer.h"
 
+/* Operations of one group, and the size of a page that ends it: an answer is
+ * not kept back for long, and nor is a checkpoint. */
+#define GROUP_MAX      16
+#define GROUP_PAGE_MAX 65536
+
 struct reader {
 	struct sqlite_readers *readers; /* ref */
 	sqlite3 *db;			/* own */
@@ -18,7 +23,12 @@ struct reader {
 	struct mailbox mailbox;
 	atomic_size_t queued; /* submitted, not yet answered */
 	struct message stop_message;
-	bool stopping; /* the thread's own */
+
+	/* The thread's own: a group is what is read from one snapshot for one
+	 * loop, and answered together. */
+	struct message_chain answers;
+	struct loop *loop; /* ref; NULL: no group */
+	bool stopping;
 };
 
 struct sqlite_readers {
@@ -72,15 +82,49 @@ static bool is_awaited(const struct reader *r, const struct store_op *op)
 	       clock_mono_ns(r->readers->clock) < op->deadline_ns;
 }
 
+/* ---- groups ---- */
+
+/* Sends the answers of the group, and lets go of its snapshot. */
+static void end_group(struct reader *r)
+{
+	sqlite_end_read(&r->ops);
+	atomic_fetch_sub(&r->queued, r->answers.n);
+	atomic_fetch_sub(&r->readers->queued, r->answers.n);
+	if (r->loop)
+		mailbox_post_chain(loop_mailbox(r->loop), &r->answers);
+	r->loop = NULL;
+}
+
+/* Whether others have waited long enough for what this one gave. */
+static bool is_large(const struct store_op *op)
+{
+	return op->kind == STORE_LIST_CHANGES &&
+	       buf_len(&op->list_changes.page) > GROUP_PAGE_MAX;
+}
+
+/* Its snapshot may be older than the operation was run, never older than it
+ * was submitted. */
 static void run_op(struct reader *r, struct store_op *op)
 {
-	enum store_outcome outcome = STORE_EXPIRED;
-
+	if (r->loop && r->loop != op->port->loop)
+		end_group(r);
+	if (!r->loop && op->message.next)
+		sqlite_begin_read(&r->ops);
+	r->loop = op->port->loop;
+	op->outcome = STORE_EXPIRED;
 	if (is_awaited(r, op))
-		outcome = read_op(r, op);
-	atomic_fetch_sub(&r->queued, 1);
-	atomic_fetch_sub(&r->readers->queued, 1);
-	ports_answer_now(op, outcome);
+		op->outcome = read_op(r, op);
+	ports_answer_chained(&r->answers, op);
+	if (r->answers.n == GROUP_MAX || is_large(op))
+		end_group(r);
+}
+
+static void take(struct reader *r, struct message *msg)
+{
+	if (msg->deliver)
+		msg->deliver(msg);
+	else
+		run_op(r, CONTAINER_OF(msg, struct store_op, message));
 }
 
 static void *reader_main(void *arg)
@@ -91,34 +135,33 @@ static void *reader_main(void *arg)
 	while (!r->stopping) {
 		for (msg = mailbox_wait(&r->mailbox, -1); msg; msg = next) {
 			next = msg->next;
-			if (msg->deliver)
-				msg->deliver(msg);
-			else
-				run_op(r, CONTAINER_OF(msg, struct store_op,
-						  message));
+			take(r, msg);
 		}
+		end_group(r);
 	}
 	return NULL;
 }
 
-void sqlite_readers_submit(struct sqlite_readers *r, struct store_op *op)
+bool sqlite_readers_admit(struct sqlite_readers *r)
+{
+	if (atomic_fetch_add(&r->queued, 1) < STORE_QUEUE_MAX)
+		return true;
+	atomic_fetch_sub(&r->queued, 1);
+	return false;
+}
+
+void sqlite_readers_submit(struct sqlite_readers *r, struct message_chain *ops)
 {
 	struct reader *best = &r->reader[0];
 	size_t i;
 
-	if (atomic_fetch_add(&r->queued, 1) >= STORE_QUEUE_MAX) {
-		atomic_fetch_sub(&r->queued, 1);
-		ports_answer_now(op, STORE_BUSY);
-		return;
-	}
 	for (i = 1; i < r->n; i++) {
 		if (atomic_load(&r->reader[i].queued) <
 			atomic_load(&best->queued))
 			best = &r->reader[i];
 	}
-	atomic_fetch_add(&best->queued, 1);
-	op->message.deliver = NULL; /* marks an operation */
-	mailbox_post(&best->mailbox, &op->message);
+	atomic_fetch_add(&best->queued, ops->n);
+	mailbox_post_chain(&best->mailbox, ops);
 }
 
 static int start_reader(

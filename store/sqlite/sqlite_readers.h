@@ -20,5 +20,6 @@ MUSTCHECK int sqlite_readers_start(const char *path, size_t n,
 /* Does what was submitted and ends. NULL inside is fine. */
 void sqlite_readers_stop(struct sqlite_readers **readers);
 
-/* Any thread. Answers STORE_BUSY when STORE_QUEUE_MAX wait. */
-void sqlite_readers_submit(struct sqlite_readers *r, struct store_op *op);
+/* As sqlite_writer_admit() and sqlite_writer_submit(). */
+MUSTCHECK bool sqlite_readers_admit(struct sqlite_readers *r);
+void sqlite_readers_submit(struct sqlite_readers *r, struct message_chain *ops);

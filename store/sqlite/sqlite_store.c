@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "store/ports.h"
+#include "store/sqlite/sqlite_port.h"
 #include "store/sqlite/sqlite_readers.h"
 #include "store/sqlite/sqlite_writer.h"
 
@@ -35,23 +36,15 @@ static struct sqlite_store *sqlite_store_of(struct store *store)
 static int sqlite_attach(struct store *store, struct loop *loop,
 	const struct store_listener *listener, struct store_port **ret_port)
 {
-	return ports_attach(&sqlite_store_of(store)->ports,
-		sizeof(struct ports_port), store, loop, listener, ret_port);
+	struct sqlite_store *s = sqlite_store_of(store);
+
+	return sqlite_port_attach(&s->ports, store, s->writer, s->readers, loop,
+		listener, ret_port);
 }
 
 static void sqlite_detach(struct store_port *port)
 {
 	ports_detach(&sqlite_store_of(port->store)->ports, port);
-}
-
-static void sqlite_submit(struct store_port *port, struct store_op *op)
-{
-	struct sqlite_store *s = sqlite_store_of(port->store);
-
-	if (op->kind == STORE_SET_RECORD || op->kind == STORE_SET_LOCK)
-		sqlite_writer_submit(s->writer, op);
-	else
-		sqlite_readers_submit(s->readers, op);
 }
 
 static void sqlite_nudge(struct store_port *port, const struct user_id *user)
@@ -83,7 +76,10 @@ static bool sqlite_usable(const struct store *store)
 static void sqlite_close(struct store *store)
 {
 	struct sqlite_store *s = sqlite_store_of(store);
+	size_t i;
 
+	for (i = 0; i < s->ports.n; i++)
+		sqlite_port_close(s->ports.port[i]);
 	/* Readers first: the writer's last checkpoint then has the file to
 	 * itself. */
 	sqlite_readers_stop(&s->readers);
@@ -98,7 +94,7 @@ static const struct store_backend sqlite_backend = {
 	.name = "sqlite",
 	.attach = sqlite_attach,
 	.detach = sqlite_detach,
-	.submit = sqlite_submit,
+	.submit = sqlite_port_submit,
 	.nudge = sqlite_nudge,
 	.sweep_locks = sqlite_sweep_locks,
 	.usable = sqlite_usable,

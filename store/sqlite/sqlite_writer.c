@@ -17,7 +17,7 @@ struct sqlite_writer {
 	pthread_t thread;
 
 	struct mailbox mailbox;
-	atomic_size_t queued; /* submitted, not yet in a batch */
+	atomic_size_t queued; /* admitted, not yet in a batch */
 	struct message sweep_message;
 	atomic_bool sweep_posted;
 	struct message stop_message;
@@ -58,15 +58,17 @@ void sqlite_writer_sweep(struct sqlite_writer *w)
 		mailbox_post(&w->mailbox, &w->sweep_message);
 }
 
-void sqlite_writer_submit(struct sqlite_writer *w, struct store_op *op)
+bool sqlite_writer_admit(struct sqlite_writer *w)
 {
-	if (atomic_fetch_add(&w->queued, 1) >= STORE_QUEUE_MAX) {
-		atomic_fetch_sub(&w->queued, 1);
-		ports_answer_now(op, STORE_BUSY);
-		return;
-	}
-	op->message.deliver = NULL; /* marks an operation */
-	mailbox_post(&w->mailbox, &op->message);
+	if (atomic_fetch_add(&w->queued, 1) < STORE_QUEUE_MAX)
+		return true;
+	atomic_fetch_sub(&w->queued, 1);
+	return false;
+}
+
+void sqlite_writer_submit(struct sqlite_writer *w, struct message_chain *ops)
+{
+	mailbox_post_chain(&w->mailbox, ops);
 }
 
 bool sqlite_writer_usable(const struct sqlite_writer *w)

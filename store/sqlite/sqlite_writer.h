@@ -37,8 +37,12 @@ MUSTCHECK int sqlite_writer_start(const char *path, struct ports *ports,
 /* Does what was submitted, checkpoints and ends. NULL inside is fine. */
 void sqlite_writer_stop(struct sqlite_writer **writer);
 
-/* Any thread. Answers STORE_BUSY when STORE_QUEUE_MAX wait. */
-void sqlite_writer_submit(struct sqlite_writer *w, struct store_op *op);
+/* Any thread: whether one operation more may be submitted, and counts it.
+ * Not when STORE_QUEUE_MAX wait. */
+MUSTCHECK bool sqlite_writer_admit(struct sqlite_writer *w);
+
+/* Any thread: operations' messages, without `deliver`; empty afterwards. */
+void sqlite_writer_submit(struct sqlite_writer *w, struct message_chain *ops);
 
 /* Any thread: a sweep of the locks is wanted. */
 void sqlite_writer_sweep(struct sqlite_writer *w);

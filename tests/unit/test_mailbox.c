@@ -58,14 +58,16 @@ static void *post_singly(void *arg)
 static void *post_chains(void *arg)
 {
 	struct letter *mine = arg;
-	int first = 0, len = 1, i;
+	struct message_chain chain = {0};
+	size_t len = 1;
 
-	for (; first < EACH; first += len, len = len % 7 + 1) {
-		len = MIN(len, EACH - first);
-		for (i = first; i < first + len - 1; i++)
-			mine[i].message.next = &mine[i + 1].message;
-		mailbox_post_chain(&box, &mine[first].message,
-			&mine[first + len - 1].message);
+	for (int i = 0; i < EACH; i++) {
+		message_chain_add(&chain, &mine[i].message);
+		if (chain.n < len && i + 1 < EACH)
+			continue;
+		mailbox_post_chain(&box, &chain);
+		ck_assert_ptr_null(chain.first);
+		len = len % 7 + 1;
 	}
 	return NULL;
 }
@@ -132,17 +134,21 @@ TEST(mailbox, who_sleeps_on_the_descriptor_is_always_woken)
 
 TEST(mailbox, takes_the_oldest_first_and_all_at_once)
 {
+	struct message_chain chain = {0};
+
 	write_letters();
 	ck_assert_int_eq(mailbox_init(&box), 0);
 	ck_assert(!mailbox_deliver_all(&box));
 	ck_assert_ptr_null(mailbox_take(&box));
 	for (int i = 0; i < 3; i++)
 		mailbox_post(&box, &letters[0][i].message);
-	letters[0][3].message.next = &letters[0][4].message;
-	mailbox_post_chain(
-		&box, &letters[0][3].message, &letters[0][4].message);
-	mailbox_post_chain(
-		&box, &letters[0][5].message, &letters[0][5].message);
+	mailbox_post_chain(&box, &chain);
+	message_chain_add(&chain, &letters[0][3].message);
+	message_chain_add(&chain, &letters[0][4].message);
+	ck_assert_uint_eq(chain.n, 2);
+	mailbox_post_chain(&box, &chain);
+	message_chain_add(&chain, &letters[0][5].message);
+	mailbox_post_chain(&box, &chain);
 	mailbox_post(&box, &letters[0][6].message);
 	ck_assert(mailbox_deliver_all(&box));
 	ck_assert_int_eq(n_delivered, 7);
