@@ -11,15 +11,14 @@ enum write_statement {
 	W_BEGIN,
 	W_COMMIT,
 	W_ROLLBACK,
-	W_SAVE,
-	W_UNSAVE,
-	W_UNDO,
 	W_TOUCH,
 	W_FIND_RECORD,
-	W_NEXT_REVISION,
-	W_FIRST_REVISION,
 	W_INSERT_RECORD,
 	W_UPDATE_RECORD,
+	W_FIND_COUNTER,
+	W_LAST_REVISION,
+	W_INSERT_COUNTER,
+	W_UPDATE_COUNTER,
 	W_CLAMP_LOCK,
 	W_FIND_LOCK,
 	W_PUT_LOCK,
@@ -31,23 +30,23 @@ static const char *const write_sql[] = {
 	[W_BEGIN] = "BEGIN IMMEDIATE",
 	[W_COMMIT] = "COMMIT",
 	[W_ROLLBACK] = "ROLLBACK",
-	[W_SAVE] = "SAVEPOINT op",
-	[W_UNSAVE] = "RELEASE op",
-	[W_UNDO] = "ROLLBACK TO op",
 	[W_TOUCH] = "UPDATE tallyd_schema SET version = version",
 	[W_FIND_RECORD] = "SELECT rowid, revision FROM records"
 			  " WHERE user_id = ?1 AND id = ?2",
-	[W_NEXT_REVISION] = "UPDATE user_revisions SET revision = revision + 1"
-			    " WHERE user_id = ?1 RETURNING revision",
-	[W_FIRST_REVISION] =
-		"INSERT INTO user_revisions (user_id, revision)"
-		" VALUES (?1, (SELECT coalesce(max(revision), 0) + 1"
-		"  FROM records WHERE user_id = ?1)) RETURNING revision",
 	[W_INSERT_RECORD] = "INSERT INTO records"
 			    " (user_id, id, data, revision, schema_version)"
 			    " VALUES (?1, ?2, ?3, ?4, ?5)",
 	[W_UPDATE_RECORD] = "UPDATE records SET data = ?3, revision = ?4,"
 			    " schema_version = ?5 WHERE rowid = ?1",
+	/* The table's key allows a user several; the highest one counts. */
+	[W_FIND_COUNTER] = "SELECT rowid, revision FROM user_revisions"
+			   " WHERE user_id = ?1 ORDER BY revision DESC LIMIT 1",
+	[W_LAST_REVISION] = "SELECT 0, coalesce(max(revision), 0) FROM records"
+			    " WHERE user_id = ?1",
+	[W_INSERT_COUNTER] = "INSERT INTO user_revisions (user_id, revision)"
+			     " VALUES (?1, ?2)",
+	[W_UPDATE_COUNTER] = "UPDATE user_revisions SET revision = ?2"
+			     " WHERE rowid = ?1",
 	[W_CLAMP_LOCK] = "UPDATE locks SET expires_at = ?3 WHERE user_id = ?1"
 			 " AND lock_name = ?2 AND expires_at > ?3",
 	[W_FIND_LOCK] = "SELECT 1 FROM locks WHERE user_id = ?1"
@@ -241,47 +240,62 @@ void sqlite_end_read(struct sqlite_ops *o)
 
 /* ---- SetRecord ---- */
 
-/* Returns SQLITE_ROW (found), SQLITE_DONE (none), or the error. */
-static int find_record(struct sqlite_ops *o, const struct user_text *user,
-	struct slice id, int64_t *ret_rowid, int64_t *ret_revision)
-{
-	sqlite3_stmt *s = o->stmts[W_FIND_RECORD];
-	int code;
+/* Where a row is, and at which revision. */
+struct found {
+	bool exists;
+	int64_t rowid;
+	int64_t revision;
+};
 
-	bind_text(s, 1, user_slice(user));
-	bind_text(s, 2, id);
-	code = sqlite3_step(s);
+/* Of a statement whose row is a `found`, and that is bound. Returns SQLITE_ROW,
+ * SQLITE_DONE (none), or the error. */
+static int find(struct sqlite_ops *o, int which, struct found *ret_found)
+{
+	sqlite3_stmt *s = o->stmts[which];
+	int code = sqlite3_step(s);
+
+	*ret_found = (struct found){.exists = code == SQLITE_ROW};
 	if (code == SQLITE_ROW) {
-		*ret_rowid = sqlite3_column_int64(s, 0);
-		*ret_revision = sqlite3_column_int64(s, 1);
+		ret_found->rowid = sqlite3_column_int64(s, 0);
+		ret_found->revision = sqlite3_column_int64(s, 1);
 	}
 	done_with(s);
 	return code;
 }
 
-/* Takes the user's next revision. Returns SQLITE_ROW or the error. */
-static int next_revision(struct sqlite_ops *o, const struct user_text *user,
-	int64_t *ret_revision)
+static int find_record(struct sqlite_ops *o, const struct user_text *user,
+	struct slice id, struct found *ret_record)
+{
+	bind_text(o->stmts[W_FIND_RECORD], 1, user_slice(user));
+	bind_text(o->stmts[W_FIND_RECORD], 2, id);
+	return find(o, W_FIND_RECORD, ret_record);
+}
+
+/* A user without a counter begins above the records that there are. */
+static int find_counter(struct sqlite_ops *o, const struct user_text *user,
+	struct found *ret_counter)
 {
 	int code;
 
-	bind_text(o->stmts[W_NEXT_REVISION], 1, user_slice(user));
-	code = run_integer(o, W_NEXT_REVISION, ret_revision);
+	bind_text(o->stmts[W_FIND_COUNTER], 1, user_slice(user));
+	code = find(o, W_FIND_COUNTER, ret_counter);
 	if (code != SQLITE_DONE)
 		return code;
-	bind_text(o->stmts[W_FIRST_REVISION], 1, user_slice(user));
-	return run_integer(o, W_FIRST_REVISION, ret_revision);
+	bind_text(o->stmts[W_LAST_REVISION], 1, user_slice(user));
+	code = find(o, W_LAST_REVISION, ret_counter);
+	ret_counter->exists = false;
+	return code;
 }
 
 static int put_record(struct sqlite_ops *o, const struct user_text *user,
-	const struct store_record *r, bool exists, int64_t rowid,
+	const struct store_record *r, const struct found *there,
 	int64_t revision)
 {
-	int which = exists ? W_UPDATE_RECORD : W_INSERT_RECORD;
+	int which = there->exists ? W_UPDATE_RECORD : W_INSERT_RECORD;
 	sqlite3_stmt *s = o->stmts[which];
 
-	if (exists) {
-		bind_integer(s, 1, rowid);
+	if (there->exists) {
+		bind_integer(s, 1, there->rowid);
 	} else {
 		bind_text(s, 1, user_slice(user));
 		bind_text(s, 2, r->id);
@@ -292,39 +306,50 @@ static int put_record(struct sqlite_ops *o, const struct user_text *user,
 	return run(o, which);
 }
 
-/* Takes back what an operation has done since its savepoint. Half of it must
- * never be committed: if this fails, all that the batch did is taken back. */
-static void undo(struct sqlite_ops *o)
+static int put_counter(struct sqlite_ops *o, const struct user_text *user,
+	const struct found *there, int64_t revision)
 {
-	if (run(o, W_UNDO) != SQLITE_DONE)
-		sqlite_rollback(o);
+	int which = there->exists ? W_UPDATE_COUNTER : W_INSERT_COUNTER;
+	sqlite3_stmt *s = o->stmts[which];
+
+	if (there->exists)
+		bind_integer(s, 1, there->rowid);
+	else
+		bind_text(s, 1, user_slice(user));
+	bind_integer(s, 2, revision);
+	return run(o, which);
 }
 
+/* A statement that fails has changed nothing. Should the counter's fail the
+ * record is there already, and half of an operation must never be committed:
+ * all that the batch did is taken back. That is cheaper than a savepoint
+ * around each, which copies every page before it changes. */
 enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 	const struct user_id *user, struct store_set_record *set)
 {
-	int64_t rowid = 0, current = 0, revision = 0;
+	struct found record, counter;
 	struct user_text text;
-	int found, code;
+	int64_t revision;
+	int code;
 
 	user_id_hex(user, text.hex);
-	found = find_record(o, &text, set->record.id, &rowid, &current);
-	if (found != SQLITE_ROW && found != SQLITE_DONE)
-		return failed(o, found);
-	if (found == SQLITE_ROW && (uint64_t)current != set->record.revision)
+	code = find_record(o, &text, set->record.id, &record);
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		return failed(o, code);
+	if (record.exists && (uint64_t)record.revision != set->record.revision)
 		return STORE_CONFLICT;
-	code = run(o, W_SAVE);
+	code = find_counter(o, &text, &counter);
+	if (code != SQLITE_ROW)
+		return failed(o, code);
+	revision = counter.revision + 1;
+	code = put_record(o, &text, &set->record, &record, revision);
 	if (code != SQLITE_DONE)
 		return failed(o, code);
-	code = next_revision(o, &text, &revision);
-	if (code == SQLITE_ROW)
-		code = put_record(o, &text, &set->record, found == SQLITE_ROW,
-			rowid, revision);
-	if (code != SQLITE_DONE)
-		undo(o);
-	(void)run(o, W_UNSAVE); /* fails if all was rolled back */
-	if (code != SQLITE_DONE)
+	code = put_counter(o, &text, &counter, revision);
+	if (code != SQLITE_DONE) {
+		sqlite_rollback(o);
 		return failed(o, code);
+	}
 	set->new_revision = (uint64_t)revision;
 	return STORE_OK;
 }

@@ -31,8 +31,8 @@ MUSTCHECK int sqlite_ops_init_read(
 void sqlite_ops_release(struct sqlite_ops *o);
 
 /* Each fills in the results and returns the outcome. A write that fails has
- * undone itself; the transaction around it goes on, unless SQLite had to roll
- * back all of it (sqlite3_get_autocommit() tells). */
+ * changed nothing, and the transaction around it goes on, unless all of it had
+ * to be rolled back (sqlite3_get_autocommit() tells). */
 enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 	const struct user_id *user, struct store_set_record *set);
 enum store_outcome sqlite_set_lock(struct sqlite_ops *o,
