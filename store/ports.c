@@ -156,7 +156,7 @@ static void post_lost(struct ports_port *pp)
 }
 
 /* With the lock held. */
-static void post_notices(struct ports_port *pp, struct notice_batch *batch)
+static void push_notice(struct ports_port *pp, struct notice_batch *batch)
 {
 	struct notice_message *m = mem_alloc(sizeof(*m));
 
@@ -169,20 +169,33 @@ static void post_notices(struct ports_port *pp, struct notice_batch *batch)
 	m->batch = batch;
 	atomic_fetch_add(&pp->refs, 1);
 	atomic_fetch_add(&batch->refs, 1);
-	mailbox_post(loop_mailbox(pp->port.loop), &m->message);
+	mailbox_push(loop_mailbox(pp->port.loop), &m->message);
+}
+
+/* To be woken: the first of the ports, as many as are returned. There will only
+ * ever be more of them, and their loops outlive the store. */
+static size_t push_notices(struct ports *p, struct notice_batch *batch)
+{
+	size_t i, n;
+
+	pthread_mutex_lock(&p->lock);
+	for (i = 0; i < p->n; i++) {
+		if (batch && !p->port[i]->detached)
+			push_notice(p->port[i], batch);
+	}
+	n = p->n;
+	pthread_mutex_unlock(&p->lock);
+	if (batch)
+		notice_batch_unref(batch);
+	return n;
 }
 
 void ports_notify(struct ports *p, struct notice_batch *batch)
 {
-	size_t i;
+	size_t i, n = push_notices(p, batch);
 
-	pthread_mutex_lock(&p->lock);
-	for (i = 0; i < p->n; i++) {
-		if (!p->port[i]->detached)
-			post_notices(p->port[i], batch);
-	}
-	pthread_mutex_unlock(&p->lock);
-	notice_batch_unref(batch);
+	for (i = 0; i < n; i++)
+		mailbox_wake(loop_mailbox(p->port[i]->port.loop));
 }
 
 void ports_lost(struct ports *p)
@@ -214,19 +227,19 @@ void ports_answer(struct store_op *op)
 	message_chain_add(&pp->answers, &op->message);
 }
 
-/* No lock: a port with an answer under way is not detached, and only ever
- * more ports are added. */
-void ports_send_answers(struct ports *p)
+/* No lock: a port with an answer under way is not detached. */
+void ports_complete(struct ports *p, struct notice_batch *notices)
 {
-	struct ports_port *pp;
-	size_t i, n;
+	bool all = notices != NULL, some;
+	size_t i, n = push_notices(p, notices);
+	struct mailbox *mailbox;
 
-	pthread_mutex_lock(&p->lock);
-	n = p->n;
-	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < n; i++) {
-		pp = p->port[i];
-		mailbox_post_chain(loop_mailbox(pp->port.loop), &pp->answers);
+		mailbox = loop_mailbox(p->port[i]->port.loop);
+		some = p->port[i]->answers.n > 0;
+		mailbox_push_chain(mailbox, &p->port[i]->answers);
+		if (all || some)
+			mailbox_wake(mailbox);
 	}
 }
 

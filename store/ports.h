@@ -61,9 +61,11 @@ void ports_notify(struct ports *p, struct notice_batch *batch);
 void ports_lost(struct ports *p);
 
 /* Has op->done run on its port's loop: gathered by ports_answer(), sent by
- * ports_send_answers(). One thread at a time. */
+ * ports_complete(). One thread at a time. Notices first, NULL for none: who
+ * gets the answer and asks another shard finds it knows. Each loop is woken
+ * once for both. */
 void ports_answer(struct store_op *op);
-void ports_send_answers(struct ports *p);
+void ports_complete(struct ports *p, struct notice_batch *notices);
 
 /* The same for who gathers the answers of one port in a chain of its own, and
  * posts it to the port's loop; any thread. */

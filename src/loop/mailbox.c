@@ -27,7 +27,7 @@ void mailbox_release(struct mailbox *m)
 
 /* Sequentially consistent on both sides: either the poster sees `asleep`, or
  * the owner, which sets `asleep` and then looks, sees the message. */
-static void wake(struct mailbox *m)
+void mailbox_wake(struct mailbox *m)
 {
 	const uint64_t one = 1;
 	ssize_t n;
@@ -39,14 +39,19 @@ static void wake(struct mailbox *m)
 	} while (n < 0 && errno == EINTR);
 }
 
-void mailbox_post(struct mailbox *m, struct message *msg)
+void mailbox_push(struct mailbox *m, struct message *msg)
 {
 	struct message *top = atomic_load(&m->newest);
 
 	do {
 		msg->next = top;
 	} while (!atomic_compare_exchange_weak(&m->newest, &top, msg));
-	wake(m);
+}
+
+void mailbox_post(struct mailbox *m, struct message *msg)
+{
+	mailbox_push(m, msg);
+	mailbox_wake(m);
 }
 
 /* Reverses the chain in place; returns its new front. */
@@ -73,7 +78,7 @@ void message_chain_add(struct message_chain *c, struct message *msg)
 	c->n++;
 }
 
-void mailbox_post_chain(struct mailbox *m, struct message_chain *chain)
+void mailbox_push_chain(struct mailbox *m, struct message_chain *chain)
 {
 	struct message *top = atomic_load(&m->newest);
 	struct message *first = chain->first, *last = chain->last;
@@ -85,7 +90,14 @@ void mailbox_post_chain(struct mailbox *m, struct message_chain *chain)
 	do {
 		first->next = top;
 	} while (!atomic_compare_exchange_weak(&m->newest, &top, last));
-	wake(m);
+}
+
+void mailbox_post_chain(struct mailbox *m, struct message_chain *chain)
+{
+	if (!chain->first)
+		return;
+	mailbox_push_chain(m, chain);
+	mailbox_wake(m);
 }
 
 struct message *mailbox_take(struct mailbox *m)

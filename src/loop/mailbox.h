@@ -50,6 +50,12 @@ void mailbox_post(struct mailbox *m, struct message *msg);
  * for once. An empty one is nothing. */
 void mailbox_post_chain(struct mailbox *m, struct message_chain *chain);
 
+/* Both without waking the owner, for who has more to post, here or elsewhere:
+ * mailbox_wake() must follow. */
+void mailbox_push(struct mailbox *m, struct message *msg);
+void mailbox_push_chain(struct mailbox *m, struct message_chain *chain);
+void mailbox_wake(struct mailbox *m);
+
 /* The rest is for the owner's thread.
  *
  * Takes all that was posted, oldest first; NULL when there is nothing. */

@@ -220,7 +220,8 @@ static void add_notice(struct notice_batch *notices, const struct store_op *op)
 		set->has_client_id ? &set->client_id : NULL);
 }
 
-static void notify(struct sqlite_writer *w)
+/* NULL when there are none. */
+static struct notice_batch *notices_of_batch(struct sqlite_writer *w)
 {
 	struct notice_batch *notices;
 	size_t i, n = 0, id_bytes = 0;
@@ -233,29 +234,28 @@ static void notify(struct sqlite_writer *w)
 			(size_t)STORE_CLIENT_ID_MAX);
 	}
 	if (n == 0)
-		return;
+		return NULL;
 	notices = notice_batch_new(n, id_bytes);
 	if (!notices) {
 		ports_lost(w->ports);
-		return;
+		return NULL;
 	}
 	for (i = 0; i < w->n_batch; i++) {
 		if (is_change(w->batch[i]))
 			add_notice(notices, w->batch[i]);
 	}
-	ports_notify(w->ports, notices);
+	return notices;
 }
 
-/* Notices first: who gets the answer and asks another shard finds it knows. */
 static void answer(struct sqlite_writer *w)
 {
+	struct notice_batch *notices = notices_of_batch(w);
 	size_t i;
 
-	notify(w);
 	for (i = 0; i < w->n_batch; i++)
 		ports_answer(w->batch[i]);
 	w->n_batch = 0;
-	ports_send_answers(w->ports);
+	ports_complete(w->ports, notices);
 }
 
 static int on_commit(
