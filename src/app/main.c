@@ -45,6 +45,7 @@ static int run(const struct command *command, struct config *config,
 	if (r < 0)
 		return r;
 	log_set_level(config->log_level);
+	mem_tune();
 	(void)umask(077); /* the database is nobody else's to read */
 	/* A peer that has gone is an error of one write, not our end. */
 	(void)signal(SIGPIPE, SIG_IGN);

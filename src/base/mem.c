@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What one arena, a thread's or two threads' part of the heap, keeps: some
+ * hundred pages of a list, or one of the largest. malloc's default of 128 KiB
+ * is less than one busy turn takes and gives back. */
+#define KEEP_BYTES (4 * 1024 * 1024)
+
+/* What is larger has pages of its own, which cost a fault each. */
+#define LARGE_BYTES (1024 * 1024)
 
 /* Allocations this thread still grants; negative when nothing is planned. */
 static _Thread_local long fail_countdown = -1;
@@ -25,6 +34,13 @@ bool mem_fail_after(long n)
 	fail_countdown = n;
 	fail_happened = false;
 	return happened;
+}
+
+/* A value that this malloc does not know it refuses: then it is only slower. */
+void mem_tune(void)
+{
+	(void)mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 }
 
 void *mem_alloc(size_t size)

@@ -9,6 +9,10 @@
 
 #include "base/attr.h"
 
+/* Once, at the start of the program: freed memory that will be wanted again a
+ * moment later is not given back to the kernel in between. */
+void mem_tune(void);
+
 /* Like malloc/calloc/realloc: NULL when there is no memory. A size of 0 gives
  * a valid pointer. */
 MUSTCHECK void *mem_alloc(size_t size);

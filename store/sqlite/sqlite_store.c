@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -203,6 +204,9 @@ int sqlite_store_open(const struct config *config, const struct clock *clock,
 
 	if (!s)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	/* Counting its memory takes a lock that all threads share. Refused once
+	 * SQLite runs, as when a second store is opened. */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	s->store.backend = &sqlite_backend;
 	s->lock_fd = -1;
 	ports_init(&s->ports);
