@@ -4,23 +4,12 @@
 #include "base/codec.h"
 #include "base/err.h"
 
-/* https://protobuf.dev/programming-guides/encoding/ */
-enum wire_type {
-	WIRE_VARINT = 0,
-	WIRE_FIXED64 = 1,
-	WIRE_BYTES = 2,
-	WIRE_GROUP_START = 3,
-	WIRE_GROUP_END = 4,
-	WIRE_FIXED32 = 5,
-};
-
-#define VARINT_MAX	 10
 #define FIELD_NUMBER_MAX ((1u << 29) - 1)
 
 struct wire_field {
 	uint32_t number;
-	enum wire_type type;
-	uint64_t varint;    /* WIRE_VARINT */
+	enum pb_wire_type type;
+	uint64_t varint;    /* PB_VARINT */
 	struct slice bytes; /* the others: contents, without length */
 };
 
@@ -31,9 +20,9 @@ static bool take_varint(struct slice *in, uint64_t *ret_value)
 	size_t i;
 	uint8_t b;
 
-	for (i = 0; i < VARINT_MAX && i < in->len; i++) {
+	for (i = 0; i < PB_VARINT_MAX && i < in->len; i++) {
 		b = in->ptr[i];
-		if (i == VARINT_MAX - 1 && b > 1)
+		if (i == PB_VARINT_MAX - 1 && b > 1)
 			return false; /* over 64 bits */
 		value |= (uint64_t)(b & 0x7f) << (7 * i);
 		if (b < 0x80) {
@@ -62,7 +51,7 @@ static bool skip_group(struct slice *in, uint32_t number, int depth)
 	struct wire_field inner;
 
 	while (take_field(in, &inner, depth)) {
-		if (inner.type == WIRE_GROUP_END)
+		if (inner.type == PB_GROUP_END)
 			return inner.number == number;
 	}
 	return false;
@@ -78,7 +67,7 @@ static bool take_tag(struct slice *in, struct wire_field *ret)
 	if (number < 1 || number > FIELD_NUMBER_MAX)
 		return false;
 	ret->number = (uint32_t)number;
-	ret->type = (enum wire_type)(tag & 7);
+	ret->type = (enum pb_wire_type)(tag & 7);
 	return true;
 }
 
@@ -90,39 +79,34 @@ static bool take_field(struct slice *in, struct wire_field *ret, int depth)
 	if (depth > PB_DEPTH_MAX || !take_tag(in, ret))
 		return false;
 	switch (ret->type) {
-	case WIRE_VARINT: return take_varint(in, &ret->varint);
-	case WIRE_FIXED64: return take_bytes(in, 8, &ret->bytes);
-	case WIRE_FIXED32: return take_bytes(in, 4, &ret->bytes);
-	case WIRE_BYTES:
+	case PB_VARINT: return take_varint(in, &ret->varint);
+	case PB_FIXED64: return take_bytes(in, 8, &ret->bytes);
+	case PB_FIXED32: return take_bytes(in, 4, &ret->bytes);
+	case PB_BYTES:
 		return take_varint(in, &len) &&
 		       take_bytes(in, len, &ret->bytes);
-	case WIRE_GROUP_START: return skip_group(in, ret->number, depth + 1);
-	case WIRE_GROUP_END: return true;
+	case PB_GROUP_START: return skip_group(in, ret->number, depth + 1);
+	case PB_GROUP_END: return true;
 	default: return false;
 	}
 }
 
 static int put_varint(struct buf *out, uint64_t value)
 {
-	uint8_t bytes[VARINT_MAX];
-	size_t n = 0;
+	uint8_t bytes[PB_VARINT_MAX];
 
-	while (value >= 0x80) {
-		bytes[n++] = (uint8_t)(value | 0x80);
-		value >>= 7;
-	}
-	bytes[n++] = (uint8_t)value;
-	return buf_append(out, bytes, n);
+	return buf_append(
+		out, bytes, (size_t)(pb_put_varint(bytes, value) - bytes));
 }
 
-static int put_tag(struct buf *out, uint32_t number, enum wire_type type)
+static int put_tag(struct buf *out, uint32_t number, enum pb_wire_type type)
 {
 	return put_varint(out, (uint64_t)number << 3 | type);
 }
 
 static int put_bytes(struct buf *out, uint32_t number, struct slice bytes)
 {
-	int r = put_tag(out, number, WIRE_BYTES);
+	int r = put_tag(out, number, PB_BYTES);
 
 	if (r == 0)
 		r = put_varint(out, bytes.len);
@@ -180,13 +164,13 @@ static int copy_field(const ProtobufCMessageDescriptor *type,
 
 	if (!field)
 		return 0;
-	if (f->type == WIRE_VARINT && is_varint_type(field->type)) {
-		r = put_tag(out, f->number, WIRE_VARINT);
+	if (f->type == PB_VARINT && is_varint_type(field->type)) {
+		r = put_tag(out, f->number, PB_VARINT);
 		return r == 0 ? put_varint(
 					out, fit_varint(field->type, f->varint))
 			      : r;
 	}
-	if (f->type != WIRE_BYTES)
+	if (f->type != PB_BYTES)
 		return 0;
 	if (field->type == PROTOBUF_C_TYPE_MESSAGE)
 		return copy_inner(field, is_text, f->bytes, out, depth + 1);
@@ -206,7 +190,7 @@ static int copy_message(const ProtobufCMessageDescriptor *type,
 	if (depth > PB_DEPTH_MAX)
 		return ERR_PROTO;
 	while (in.len > 0 && r == 0) {
-		if (!take_field(&in, &f, depth) || f.type == WIRE_GROUP_END)
+		if (!take_field(&in, &f, depth) || f.type == PB_GROUP_END)
 			return ERR_PROTO;
 		r = copy_field(type, is_text, &f, out, depth);
 	}

@@ -19,6 +19,34 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
+/* https://protobuf.dev/programming-guides/encoding/ */
+enum pb_wire_type {
+	PB_VARINT = 0,
+	PB_FIXED64 = 1,
+	PB_BYTES = 2,
+	PB_GROUP_START = 3,
+	PB_GROUP_END = 4,
+	PB_FIXED32 = 5,
+};
+
+#define PB_VARINT_MAX 10 /* bytes of the largest */
+
+static inline size_t pb_varint_len(uint64_t value)
+{
+	return (size_t)(63 - __builtin_clzll(value | 1)) / 7 + 1;
+}
+
+/* Writes pb_varint_len() bytes; returns what is behind them. */
+static inline uint8_t *pb_put_varint(uint8_t *at, uint64_t value)
+{
+	while (value >= 0x80) {
+		*at++ = (uint8_t)(value | 0x80);
+		value >>= 7;
+	}
+	*at++ = (uint8_t)value;
+	return at;
+}
+
 /* Whether a `bytes` field of the compiled copy is `string` in the contract
  * (proto/wire_copy.py makes all of them bytes). */
 typedef bool (*pb_is_text_fn)(const ProtobufCMessageDescriptor *message,

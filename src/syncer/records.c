@@ -2,6 +2,7 @@
 /* SetRecord and ListChanges. */
 #include "config/limits.h"
 #include "rpc/message.h"
+#include "syncer/change.h"
 #include "syncer/private.h"
 
 static void set_record_done(struct store_op *op)
@@ -62,22 +63,6 @@ void set_record_start(struct call *c)
 		store_call_submit(sc);
 }
 
-/* A reply of one record: replies laid end to end are one reply of many, as
- * protobuf merges repeated fields. */
-static int encode_record(struct buf *page, const struct store_record *r)
-{
-	Sync__ListChangesReply reply = SYNC__LIST_CHANGES_REPLY__INIT;
-	Sync__Record record = SYNC__RECORD__INIT, *one = &record;
-
-	record.id = pb_bytes(r->id);
-	record.revision = r->revision;
-	record.schema_version = pb_bytes(r->schema_version);
-	record.data = pb_bytes(r->data);
-	reply.changes = &one;
-	reply.n_changes = 1;
-	return pb_encode(&reply.base, page);
-}
-
 static void list_changes_done(struct store_op *op)
 {
 	struct store_call *sc = CONTAINER_OF(op, struct store_call, op);
@@ -136,7 +121,7 @@ void list_changes_start(struct call *c)
 	list = &sc->op.list_changes;
 	list->max_records = LIST_RECORDS_MAX;
 	list->max_bytes = LIST_BYTES_MAX;
-	list->encode = encode_record;
+	list->encode = change_encode;
 	list->since = recent_start(s->recent, &sc->op.user,
 		request->since_revision, loop_now_ns(s->loop), own);
 	list->leave_out = slice_of(own, request->since_revision - list->since);
