@@ -67,18 +67,22 @@ enum read_statement {
 	R_BEGIN,
 	R_END,
 	R_LIST,
+	R_LIST_SOME,
 	R_LOCK,
 	N_READ_STATEMENTS,
 };
 
+#define LIST_COLUMNS                                                           \
+	"SELECT id, data, revision, schema_version FROM records"               \
+	" WHERE user_id = ?1 AND revision > ?2"
+
 static const char *const read_sql[] = {
 	[R_BEGIN] = "BEGIN",
 	[R_END] = "ROLLBACK",
-	[R_LIST] = "SELECT id, data, revision, schema_version FROM records"
-		   " WHERE user_id = ?1 AND revision > ?2"
-		   " AND (?4 = '' OR substr(?4,"
-		   "  min(revision - ?2, length(?4) + 1), 1) <> 'x')"
-		   " ORDER BY revision LIMIT ?3",
+	[R_LIST] = LIST_COLUMNS " ORDER BY revision LIMIT ?3",
+	[R_LIST_SOME] = LIST_COLUMNS
+	" AND substr(?4, min(revision - ?2, length(?4) + 1), 1) <> 'x'"
+	" ORDER BY revision LIMIT ?3",
 	[R_LOCK] = "SELECT max(expires_at) FROM locks WHERE user_id = ?1"
 		   " AND lock_name = ?2 AND expires_at > ?3",
 };
@@ -356,12 +360,15 @@ enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 
 /* ---- ListChanges ---- */
 
+/* By way of the value, which costs half as much as two calls for the column;
+ * it is safe because nobody else uses the connection. */
 static struct slice column(sqlite3_stmt *s, int at)
 {
-	const void *bytes = sqlite3_column_blob(s, at);
+	sqlite3_value *value = sqlite3_column_value(s, at);
+	const void *bytes = sqlite3_value_blob(value);
 
 	return slice_of(
-		bytes ? bytes : "", (size_t)sqlite3_column_bytes(s, at));
+		bytes ? bytes : "", (size_t)sqlite3_value_bytes(value));
 }
 
 /* Appends the row the statement is at, as page_append(). */
@@ -380,7 +387,8 @@ static int append_row(sqlite3_stmt *s, struct store_list_changes *list)
 enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
 	const struct user_id *user, struct store_list_changes *list)
 {
-	sqlite3_stmt *s = o->stmts[R_LIST];
+	bool some = list->leave_out.len > 0;
+	sqlite3_stmt *s = o->stmts[some ? R_LIST_SOME : R_LIST];
 	struct user_text text;
 	int code = SQLITE_DONE, r = 1;
 
@@ -391,7 +399,8 @@ enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
 	bind_text(s, 1, user_slice(&text));
 	bind_integer(s, 2, (int64_t)list->since);
 	bind_integer(s, 3, (int64_t)list->max_records + 1);
-	bind_text(s, 4, list->leave_out);
+	if (some)
+		bind_text(s, 4, list->leave_out);
 	while (r == 1 && (code = sqlite3_step(s)) == SQLITE_ROW)
 		r = append_row(s, list);
 	done_with(s);
