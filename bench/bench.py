@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -305,6 +306,29 @@ class Bench:
         return run_json(self.program('load'), *arguments, '--address',
                         address)
 
+    @contextlib.contextmanager
+    def crowd(self, scenario, server):
+        """Its listeners are there; the server has their connections."""
+        count = int(scenario.crowd * self.options.scale)
+        if not count:
+            yield
+            return
+        crowd = subprocess.Popen(
+            [self.program('load'), 'idle', '--listeners', str(count),
+             '--users', str(scenarios.CROWD_USERS), '--first-user',
+             str(scenarios.CROWD_FIRST_USER), '--seconds', str(RUN_S),
+             '--address', server.address], stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + START_S
+            while len(os.listdir(f'/proc/{server.process.pid}/fd')) < count:
+                if time.monotonic() > deadline or crowd.poll() is not None:
+                    raise Failed('the crowd does not come')
+                time.sleep(0.1)
+            yield
+        finally:
+            crowd.kill()
+            crowd.wait()
+
     def measure(self, scenario, store, transport):
         row = {'scenario': scenario.name, 'title': scenario.title,
                'store': store, 'transport': transport,
@@ -321,7 +345,8 @@ class Bench:
             server = Server(self.build, environment,
                             self.tls() if transport == 'tls' else None)
             try:
-                row.update(self.load(scenario, store, transport, server))
+                with self.crowd(scenario, server):
+                    row.update(self.load(scenario, store, transport, server))
             finally:
                 server.stop()
         if scenario.limit:
@@ -364,7 +389,7 @@ def wanted(options):
                 chosen = {
                     'store': options.store or scenario.stores,
                     'transport': options.transport or scenario.transports}
-                if scenario.full and options.address:
+                if (scenario.full or scenario.crowd) and options.address:
                     continue
                 if store in chosen['store'] and (
                         transport in chosen['transport']) and not (

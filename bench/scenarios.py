@@ -9,6 +9,10 @@ USERS = 64
 FULL_RECORDS = 1_000_000
 FULL_USERS = 4 * USERS
 FULL_EACH = FULL_RECORDS // FULL_USERS
+# Listeners that only sit there, of users that nobody writes for.
+CROWD = 10_000
+CROWD_USERS = 1_000
+CROWD_FIRST_USER = 1_000_000
 # One user's page of 3.5 MiB: 55 records as large as they may be.
 PAGE_RECORDS = 55
 PAGE_DATA = 65536
@@ -28,6 +32,7 @@ class Scenario:
     users: int = USERS
     listeners: int = 0
     full: bool = False     # a million records are there
+    crowd: int = 0         # so many listeners idle meanwhile
     first_user: int = 0
     curve: str = ''        # the picture's line that it is a point of
     half_rate_of: str = ''  # open loop, at half of what that scenario reached
@@ -102,6 +107,10 @@ def others():
     yield Scenario('full-set', 'SetRecord, 1 million records there, 64 callers',
                    'set-new', limit='store', full=True, stores=BOTH,
                    options=('--records', str(FULL_EACH), '--stored'))
+    yield Scenario('crowd-get-lock', 'GetLock beside 10,000 idle listeners',
+                   'get-lock', crowd=CROWD)
+    yield Scenario('crowd-set', 'SetRecord beside 10,000 idle listeners',
+                   'set-new', limit='store', crowd=CROWD)
     yield Scenario('full-list-100',
                    'ListChanges, 100 of 1 million records, 64 callers', 'list',
                    requests=10_000, full=True, first_user=3 * USERS,
