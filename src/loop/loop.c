@@ -22,6 +22,11 @@ struct loop {
 
 	int64_t now_ns;
 	int64_t wall_ns;
+	int64_t latest_ns; /* now_ns, or read later in the turn */
+	/* When the turn under way began; 0: the loop waits. */
+	_Atomic int64_t busy_since_ns;
+	bool waited; /* since the last turn, or there was none */
+	struct metrics metrics;
 
 	/* The events being handled: watch_stop() strikes out its own. */
 	struct epoll_event events[LOOP_EVENTS_MAX];
@@ -48,8 +53,22 @@ static void on_stop_message(struct message *msg)
 
 static void read_clocks(struct loop *loop)
 {
-	loop->now_ns = clock_mono_ns(loop->clock);
+	loop->now_ns = loop->latest_ns = clock_mono_ns(loop->clock);
 	loop->wall_ns = clock_wall_ns(loop->clock);
+}
+
+static void begin_turn(struct loop *loop)
+{
+	loop->waited = false;
+	atomic_store_explicit(
+		&loop->busy_since_ns, loop->now_ns, memory_order_relaxed);
+}
+
+/* By a reading of the clock that is made anyway: before the loop waits, or
+ * after it has looked without waiting. */
+static void count_turn(struct loop *loop, int64_t took_ns)
+{
+	metrics_duration(&loop->metrics, METRIC_TURN_TIME, took_ns);
 }
 
 int loop_new(const struct clock *clock, struct loop **ret_loop)
@@ -64,6 +83,7 @@ int loop_new(const struct clock *clock, struct loop **ret_loop)
 	loop->epoll_fd = loop->mailbox.event_fd = -1;
 	list_init(&loop->deferred);
 	loop->stop_message.deliver = on_stop_message;
+	loop->waited = true;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
 		return ERR_SYS;
@@ -114,9 +134,29 @@ int64_t loop_wall_ns(const struct loop *loop)
 	return loop->wall_ns;
 }
 
-int64_t loop_clock_ns(const struct loop *loop)
+int64_t loop_clock_ns(struct loop *loop)
 {
-	return clock_mono_ns(loop->clock);
+	loop->latest_ns = clock_mono_ns(loop->clock);
+	return loop->latest_ns;
+}
+
+int64_t loop_latest_ns(const struct loop *loop)
+{
+	return loop->latest_ns;
+}
+
+struct metrics *loop_metrics(struct loop *loop)
+{
+	return &loop->metrics;
+}
+
+int64_t loop_stuck_ns(const struct loop *loop)
+{
+	int64_t since_ns = atomic_load_explicit(
+		&loop->busy_since_ns, memory_order_relaxed);
+
+	return since_ns == 0 ? 0
+			     : MAX(clock_mono_ns(loop->clock) - since_ns, 0);
 }
 
 void loop_stop(struct loop *loop)
@@ -136,16 +176,21 @@ void loop_defer(struct loop *loop, struct deferred *d)
 static int wait_ms(struct loop *loop, int max_wait_ms)
 {
 	const struct timer *first = timer_heap_first(&loop->timers);
-	int64_t ms = max_wait_ms < 0 ? INT_MAX : max_wait_ms;
+	int64_t ms = max_wait_ms < 0 ? INT_MAX : max_wait_ms, now;
 
 	if (!list_empty(&loop->deferred))
 		return 0;
-	if (first) {
-		/* Rounded up: a timer that is a little late fires once, one
-		 * that is early would make the loop spin. */
-		int64_t due = first->at_ns - clock_mono_ns(loop->clock);
-
-		ms = MIN(ms, MAX(due + NS_PER_MS - 1, 0) / NS_PER_MS);
+	now = clock_mono_ns(loop->clock);
+	/* Rounded up: a timer that is a little late fires once, one that is
+	 * early would make the loop spin. */
+	if (first)
+		ms = MIN(ms,
+			MAX(first->at_ns - now + NS_PER_MS - 1, 0) / NS_PER_MS);
+	if (ms > 0 && !loop->waited) {
+		count_turn(loop, now - loop->now_ns);
+		loop->waited = true;
+		atomic_store_explicit(
+			&loop->busy_since_ns, 0, memory_order_relaxed);
 	}
 	return max_wait_ms < 0 && !first ? -1 : (int)ms;
 }
@@ -201,11 +246,15 @@ static void run_deferred(struct loop *loop)
 
 int loop_turn(struct loop *loop, int max_wait_ms)
 {
+	int64_t before_ns = loop->now_ns;
 	int r = fetch_events(loop, max_wait_ms);
 
 	if (r < 0)
 		return r;
 	read_clocks(loop);
+	if (!loop->waited)
+		count_turn(loop, loop->now_ns - before_ns);
+	begin_turn(loop);
 	(void)mailbox_deliver_all(&loop->mailbox); /* nothing is fine */
 	run_watches(loop);
 	run_timers(loop);

@@ -16,6 +16,7 @@
 #include "base/attr.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/metrics.h"
 #include "loop/mailbox.h"
 
 struct loop;
@@ -43,13 +44,24 @@ void loop_deliver_mail(struct loop *loop);
 /* Where other threads post to this loop. */
 struct mailbox *loop_mailbox(struct loop *loop);
 
+/* Where its thread counts; as long as the loop. */
+struct metrics *loop_metrics(struct loop *loop);
+
+/* Any thread: for how long the turn under way has lasted by now; 0 while the
+ * loop waits. */
+int64_t loop_stuck_ns(const struct loop *loop);
+
 /* CLOCK_MONOTONIC and the wall as of the start of the turn's work: cheap, and
  * the same for all that happens in one turn. */
 int64_t loop_now_ns(const struct loop *loop);
 int64_t loop_wall_ns(const struct loop *loop);
 
 /* CLOCK_MONOTONIC at this very moment: for who measures its own work. */
-int64_t loop_clock_ns(const struct loop *loop);
+int64_t loop_clock_ns(struct loop *loop);
+
+/* What that, or loop_now_ns(), said last: for who would like to know how late
+ * in the turn it is, but not at the price of a clock. */
+int64_t loop_latest_ns(const struct loop *loop);
 
 /* A descriptor to watch. Embedded by its owner, who sets on_ready first. */
 struct watch {

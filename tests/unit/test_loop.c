@@ -294,3 +294,53 @@ TEST(loop, making_one_without_memory_fails_cleanly)
 	ck_assert(mem_fail_after(-1));
 	ck_assert_ptr_null(loop);
 }
+
+static uint64_t value(size_t slot)
+{
+	return metrics_value(loop_metrics(loop), slot);
+}
+
+static uint64_t turns(void)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i <= METRIC_DURATION_BOUNDS; i++)
+		n += value(METRIC_TURN_TIME + i);
+	return n;
+}
+
+static void work_for_3_ms(struct deferred *d UNUSED)
+{
+	fake_clock_advance(&time_now, 3 * NS_PER_MS);
+	ck_assert_int_eq(loop_stuck_ns(loop), 3 * NS_PER_MS);
+}
+
+TEST(loop, what_a_turn_took_is_counted_when_the_next_begins)
+{
+	struct deferred work = {.run = work_for_3_ms};
+
+	set_up();
+	list_init(&work.node);
+	ck_assert_int_eq(loop_stuck_ns(loop), 0);
+	loop_defer(loop, &work);
+	turn();
+	ck_assert_uint_eq(turns(), 0);
+	turn();
+	ck_assert_uint_eq(turns(), 1);
+	ck_assert_uint_eq(value(METRIC_TURN_TIME + METRIC_DURATION_BOUNDS + 1),
+		3 * NS_PER_MS);
+	loop_free(&loop);
+}
+
+TEST(loop, the_latest_reading_of_the_clock_is_kept)
+{
+	set_up();
+	fake_clock_advance(&time_now, 5);
+	ck_assert_int_eq(loop_latest_ns(loop), loop_now_ns(loop));
+	ck_assert_int_eq(loop_clock_ns(loop), loop_now_ns(loop) + 5);
+	ck_assert_int_eq(loop_latest_ns(loop), loop_now_ns(loop) + 5);
+	turn();
+	ck_assert_int_eq(loop_latest_ns(loop), loop_now_ns(loop));
+	loop_free(&loop);
+}
