@@ -62,6 +62,11 @@ static void name_peer(struct conn *c, const struct address *peer)
 	c->log.parent = &c->peer_log;
 }
 
+static void count(const struct conn_host *host, enum metric metric, int64_t n)
+{
+	metrics_add(loop_metrics(host->loop), metric + host->port, n);
+}
+
 /* Counts it with its peer's others. Returns: 0, ERR_LIMIT, ERR_NOMEM. */
 static int count_peer(struct conn *c)
 {
@@ -75,6 +80,9 @@ static int count_peer(struct conn *c)
 	if (tell)
 		log_warn(&c->log, "accept.too_many_of_peer");
 	c->counted = r == 0;
+	if (r == PEERS_FULL)
+		metrics_reject(loop_metrics(host->loop),
+			METRIC_LIMIT_CONNECTIONS_PER_PEER);
 	return r == PEERS_FULL ? ERR_LIMIT : r;
 }
 
@@ -96,6 +104,7 @@ static void conn_free(struct conn *c)
 	list_remove(&c->node);
 	mem_free(c);
 	host->n_conns--;
+	count(host, METRIC_CONNECTIONS, -1);
 	host->on_conn_closed(host->ctx);
 }
 
@@ -349,6 +358,7 @@ static int conn_new(struct conn_host *host, const struct address *peer,
 	}
 	list_append(&host->conns, &c->node);
 	host->n_conns++;
+	count(host, METRIC_CONNECTIONS, 1);
 	*ret_conn = c;
 	return 0;
 }
@@ -379,12 +389,14 @@ void conn_host_accept(
 		.write_timeout_ns = host->options->write_timeout_ns,
 		.proxy_header = host->proxy_headers,
 		.tls = host->tls,
+		.port = host->port,
 		.alpn = host->protocols == CONN_H2 ? TLS_ALPN_H2
 						   : TLS_ALPN_H2_H1,
 	};
 	struct conn *c;
 	int r;
 
+	count(host, METRIC_ACCEPTED, 1);
 	if (conn_new(host, peer, &c) < 0) {
 		close(fd);
 		host->on_conn_closed(host->ctx);

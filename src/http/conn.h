@@ -45,6 +45,7 @@ enum conn_protocols {
 struct conn_host {
 	struct loop *loop;
 	enum conn_protocols protocols;
+	enum metric_port port; /* for which it counts */
 	struct exchange_server server;
 	const struct conn_options *options; /* ref */
 	struct peers *peers; /* ref; counts connections; NULL: no cap */

@@ -97,6 +97,7 @@ static struct h1_exchange *exchange_new(struct h1_session *s)
 	arena_init(&e->x.arena, H1_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
 	buf_init(&e->early, H1_REPLY_BYTES_MAX);
 	s->session.n_exchanges = 1;
+	session_count(&s->session, METRIC_STREAMS, 1);
 	return e;
 }
 
@@ -108,6 +109,7 @@ static void exchange_free(struct h1_session *s)
 		return;
 	s->current = NULL;
 	s->session.n_exchanges = 0;
+	session_count(&s->session, METRIC_STREAMS, -1);
 	if (e->handed_over)
 		e->x.handler->on_closed(&e->x);
 	buf_release(&e->early);
@@ -312,7 +314,11 @@ static const struct exchange_codec h1_codec = {
 /* Stops the parser; answer_refusal() then says why. */
 static int refuse(llhttp_t *parser, unsigned status)
 {
-	session_of(parser)->refusal = status;
+	struct h1_session *s = session_of(parser);
+
+	s->refusal = status;
+	if (status == 431)
+		session_reject(&s->session, METRIC_LIMIT_HEADERS);
 	llhttp_set_error_reason(parser, "refused");
 	return HPE_USER;
 }
@@ -322,8 +328,10 @@ static int on_message_begin(llhttp_t *parser)
 	struct h1_session *s = session_of(parser);
 
 	assert(!s->current);
-	if (http_budget_is_spent(s->session.budget))
+	if (http_budget_is_spent(s->session.budget)) {
+		session_reject(&s->session, METRIC_LIMIT_MEMORY);
 		return refuse(parser, 503);
+	}
 	s->current = exchange_new(s);
 	s->session.patience_ns = s->now_ns + H1_HEADERS_NS;
 	s->header_bytes = s->n_headers = s->name_len = 0;

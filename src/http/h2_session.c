@@ -50,6 +50,7 @@ static void give_up_on_peer(struct h2_session *s, const char *why)
 	if (s->gave_up)
 		return;
 	s->gave_up = true;
+	session_reject(&s->session, METRIC_LIMIT_CALM);
 	log_info(s->log, "h2.enhance_your_calm", F_STR("reason", why));
 	/* Fail for want of memory only; then keepalive closes. */
 	(void)nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, last,
@@ -73,11 +74,16 @@ static struct h2_stream *find_stream(struct h2_session *s, int32_t id)
 
 /* Cancelled calls may be as many as open ones, so that who cancels all and
  * begins anew is served at once. */
-static bool is_full(const struct h2_session *s)
+static bool is_full(struct h2_session *s)
 {
-	return s->session.n_exchanges >= s->options->max_streams ||
-	       s->session.leftovers.n > s->options->max_streams ||
-	       http_budget_is_spent(s->session.budget);
+	bool streams = s->session.n_exchanges >= s->options->max_streams ||
+		       s->session.leftovers.n > s->options->max_streams;
+
+	if (!streams && !http_budget_is_spent(s->session.budget))
+		return false;
+	session_reject(&s->session,
+		streams ? METRIC_LIMIT_STREAMS : METRIC_LIMIT_MEMORY);
+	return true;
 }
 
 static int on_begin_headers(
@@ -141,6 +147,7 @@ static int on_header(nghttp2_session *ng UNUSED, const nghttp2_frame *frame,
 	if (add_header(st, slice_of(name, name_len),
 		    slice_of(value, value_len)) == 0)
 		return 0;
+	session_reject(&s->session, METRIC_LIMIT_HEADERS);
 	log_debug(s->log, "h2.headers_too_large");
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
@@ -240,8 +247,10 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags UNUSED, int32_t id,
 	st->unacked += len;
 	st->x.handler->on_body(&st->x, slice_of(bytes, len));
 	h2_stream_taken(st);
-	if (s->request_bytes > H2_REQUEST_BYTES_MAX)
+	if (s->request_bytes > H2_REQUEST_BYTES_MAX) {
+		session_reject(&s->session, METRIC_LIMIT_MEMORY);
 		h2_stream_reset(st, NGHTTP2_ENHANCE_YOUR_CALM);
+	}
 	return 0;
 }
 

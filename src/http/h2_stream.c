@@ -93,6 +93,7 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 	list_init(&st->room_node);
 	list_append(&s->streams, &st->node);
 	s->session.n_exchanges++;
+	session_count(&s->session, METRIC_STREAMS, 1);
 	return st;
 }
 
@@ -102,6 +103,7 @@ void h2_stream_close(struct h2_stream *st)
 
 	list_remove(&st->node);
 	s->session.n_exchanges--;
+	session_count(&s->session, METRIC_STREAMS, -1);
 	s->request_bytes -= st->request_bytes;
 	s->reply_bytes -= buf_len(&st->out);
 	buf_release(&st->out);

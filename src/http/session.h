@@ -14,6 +14,7 @@
 
 #include "base/attr.h"
 #include "base/buf.h"
+#include "base/metrics.h"
 #include "base/slice.h"
 #include "http/exchange.h"
 
@@ -29,6 +30,7 @@ typedef void (*session_output_fn)(void *ctx);
 
 struct http_budget {
 	size_t used;
+	struct metrics *metrics; /* ref; where sessions count; NULL: nowhere */
 };
 
 static inline bool http_budget_is_spent(const struct http_budget *b)
@@ -62,6 +64,18 @@ static inline void session_hold(struct session *s, size_t bytes)
 {
 	s->budget->used += bytes - s->held;
 	s->held = bytes;
+}
+
+/* For sessions: counts one more or less, or who was turned away. */
+static inline void session_count(struct session *s, size_t slot, int64_t n)
+{
+	if (s->budget->metrics)
+		metrics_add(s->budget->metrics, slot, n);
+}
+
+static inline void session_reject(struct session *s, enum metric_limit limit)
+{
+	session_count(s, METRIC_REJECTED + limit, 1);
 }
 
 /* For sessions: the last that they do, when every exchange is closed. */

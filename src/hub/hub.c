@@ -6,7 +6,8 @@
 #include "base/mem.h"
 
 struct hub {
-	struct map users; /* of struct hub_user */
+	struct map users;	 /* of struct hub_user */
+	struct metrics *metrics; /* ref */
 };
 
 /* A user with at least one subscriber. */
@@ -16,13 +17,14 @@ struct hub_user {
 	struct list subscribers;
 };
 
-int hub_new(struct hub **ret_hub)
+int hub_new(struct metrics *metrics, struct hub **ret_hub)
 {
 	struct hub *h = mem_zalloc(sizeof(*h));
 
 	if (!h)
 		return ERR_NOMEM;
 	map_init(&h->users);
+	h->metrics = metrics;
 	*ret_hub = h;
 	return 0;
 }
@@ -102,9 +104,11 @@ static bool same_id(const struct subscriber *s, const struct slice *client_id)
 }
 
 /* `client_id` NULL for none; so is one for which there is no memory. */
-static void merge(struct subscriber *s, const struct slice *client_id)
+static void merge(
+	struct hub *h, struct subscriber *s, const struct slice *client_id)
 {
 	if (s->pending) {
+		metrics_add(h->metrics, METRIC_NOTICES_MERGED, 1);
 		if (!same_id(s, client_id))
 			forget_id(s);
 		return;
@@ -120,7 +124,8 @@ static void merge(struct subscriber *s, const struct slice *client_id)
 
 /* The user goes with its last subscriber, which may unsubscribe while it is
  * told: the list is not looked at after that one. */
-static void tell_all(struct hub_user *u, const struct slice *client_id)
+static void tell_all(
+	struct hub *h, struct hub_user *u, const struct slice *client_id)
 {
 	struct list *node, *last = u->subscribers.prev, *next;
 
@@ -128,7 +133,8 @@ static void tell_all(struct hub_user *u, const struct slice *client_id)
 		bool is_last = node == last;
 
 		next = node->next;
-		merge(CONTAINER_OF(node, struct subscriber, node), client_id);
+		merge(h, CONTAINER_OF(node, struct subscriber, node),
+			client_id);
 		if (is_last)
 			return;
 	}
@@ -140,17 +146,17 @@ void hub_publish(struct hub *h, const struct user_id *user,
 	struct hub_user *u = find_user(h, user);
 
 	if (u)
-		tell_all(u, client_id);
+		tell_all(h, u, client_id);
 }
 
-static void nudge_user(struct map_entry *entry, void *ctx UNUSED)
+static void nudge_user(struct map_entry *entry, void *ctx)
 {
-	tell_all(CONTAINER_OF(entry, struct hub_user, entry), NULL);
+	tell_all(ctx, CONTAINER_OF(entry, struct hub_user, entry), NULL);
 }
 
 void hub_nudge_all(struct hub *h)
 {
-	map_each(&h->users, nudge_user, NULL);
+	map_each(&h->users, nudge_user, h);
 }
 
 bool hub_take(struct subscriber *s, struct slice *ret_client_id)

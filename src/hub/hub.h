@@ -15,6 +15,7 @@
 
 #include "base/attr.h"
 #include "base/list.h"
+#include "base/metrics.h"
 #include "base/slice.h"
 #include "base/user_id.h"
 
@@ -35,8 +36,9 @@ struct subscriber {
 	size_t client_id_len;
 };
 
-/* Returns: 0, ERR_NOMEM. */
-MUSTCHECK int hub_new(struct hub **ret_hub);
+/* `metrics`, where it counts what it merges, outlives it.
+ * Returns: 0, ERR_NOMEM. */
+MUSTCHECK int hub_new(struct metrics *metrics, struct hub **ret_hub);
 
 /* Nobody is subscribed any more. NULL inside is fine. */
 void hub_free(struct hub **hub);

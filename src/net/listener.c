@@ -47,6 +47,7 @@ static bool refuse_one(struct listener *l)
 	l->reserve_fd = open_reserve();
 	if (fd < 0)
 		return false;
+	metrics_reject(loop_metrics(l->watch.loop), METRIC_LIMIT_DESCRIPTORS);
 	log_warn(NULL, "accept.no_descriptors");
 	return true;
 }

@@ -95,6 +95,7 @@ int stream_start(struct stream *s, struct loop *loop,
 		.flush.run = run_flush,
 		.closed.run = run_closed,
 		.read_ns = loop_now_ns(loop),
+		.port = options->port,
 		.write_timeout_ns = options->write_timeout_ns,
 		.write_timer.on_due = on_write_timeout,
 	};
@@ -185,6 +186,11 @@ void stream_flush(struct stream *s)
 		loop_defer(s->loop, &s->flush);
 }
 
+static void count(struct stream *s, enum metric metric, ssize_t n)
+{
+	metrics_add(loop_metrics(s->loop), metric + s->port, n);
+}
+
 /* Returns bytes the socket took, 0 when it is full, ERR_CLOSED. */
 static ssize_t write_some(struct stream *s, struct slice bytes)
 {
@@ -193,8 +199,10 @@ static ssize_t write_some(struct stream *s, struct slice bytes)
 	do {
 		n = send(s->watch.fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
-	if (n >= 0)
+	if (n >= 0) {
+		count(s, METRIC_SENT, n);
 		return n;
+	}
 	return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : ERR_CLOSED;
 }
 
@@ -344,6 +352,8 @@ static ssize_t receive(struct stream *s, uint8_t *bytes, size_t max, int flags)
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : ERR_CLOSED;
+	if (!(flags & MSG_PEEK))
+		count(s, METRIC_RECEIVED, n);
 	return n == 0 ? ERR_CLOSED : n;
 }
 

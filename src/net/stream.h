@@ -59,6 +59,7 @@ struct stream_options {
 	bool proxy_header;	 /* the first bytes are a PROXY header */
 	struct tls_context *tls; /* borrow(stream_start); NULL: in clear */
 	enum tls_alpn alpn;
+	enum metric_port port; /* for which its bytes are counted */
 };
 
 struct stream_events {
@@ -91,9 +92,10 @@ struct stream {
 	struct buf unsent; /* what the socket did not take */
 	bool open;
 	bool close_when_sent;
-	bool lingering;	 /* all is sent; the peer has not closed yet */
-	int64_t read_ns; /* when bytes last arrived */
-	bool blocked;	 /* the socket takes nothing now */
+	bool lingering;	       /* all is sent; the peer has not closed yet */
+	int64_t read_ns;       /* when bytes last arrived */
+	bool blocked;	       /* the socket takes nothing now */
+	enum metric_port port; /* for which its bytes are counted */
 	int64_t write_timeout_ns;
 	struct timer write_timer; /* runs from when the socket is full until
 				   * all is sent; or while lingering */

@@ -25,9 +25,35 @@ static const struct {
 	[CALL_CLOSED] = {"closed", 0},
 };
 
+/* What nobody serves is one: else peers could make up names. */
+static enum metric_method method_of(const struct call *c)
+{
+	return c->method ? c->method->metric : METRIC_METHOD_OTHER;
+}
+
+/* Of a streaming call only the wait for its first message: the rest is up to
+ * its client. By a clock that was read anyway: at the turn's start, or since,
+ * when a signature was recovered or another socket was read. */
+static void count_time(const struct call *c)
+{
+	struct loop *loop = c->server->loop;
+
+	metrics_duration(loop_metrics(loop), metrics_call_time(method_of(c)),
+		loop_latest_ns(loop) - c->began_ns);
+}
+
+static void count_end(const struct call *c, enum rpc_status status)
+{
+	static_assert((int)METRIC_CODE_UNAUTHENTICATED == RPC_UNAUTHENTICATED,
+		"the codes are gRPC's numbers");
+	metrics_call(call_metrics(c), method_of(c), (enum metric_code)status);
+}
+
 void call_set_state(struct call *c, enum call_state state)
 {
 	assert(states[c->state].next & BIT(state));
+	if (c->state < CALL_STREAMING && state >= CALL_STREAMING)
+		count_time(c);
 	log_debug(&c->log, "call.state", F_STR("from", states[c->state].name),
 		F_STR("to", states[state].name));
 	c->state = state;
@@ -115,6 +141,11 @@ struct loop *call_loop(const struct call *c)
 	return c->server->loop;
 }
 
+struct metrics *call_metrics(const struct call *c)
+{
+	return loop_metrics(c->server->loop);
+}
+
 struct arena *call_arena(struct call *c)
 {
 	return c->exchange ? &c->exchange->arena : &c->arena;
@@ -173,6 +204,7 @@ static void finish(struct call *c, enum rpc_status status, const char *text)
 	size_t before = c->exchange->unsent;
 
 	stop_waiting(c);
+	count_end(c, status);
 	call_set_state(c, CALL_ENDING);
 	if (c->codec->finish(c, status, text) < 0 || watch_more(c, before) < 0)
 		break_off(c);
@@ -232,11 +264,13 @@ static int frame_and_send(struct call *c, struct buf *message)
 
 static void fail_to_send(struct call *c, int error)
 {
-	if (error == ERR_LIMIT)
-		call_fail(c, RPC_RESOURCE_EXHAUSTED,
-			"too many replies wait to be read");
-	else
+	if (error != ERR_LIMIT) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+		return;
+	}
+	metrics_reject(call_metrics(c), METRIC_LIMIT_UNREAD);
+	call_fail(
+		c, RPC_RESOURCE_EXHAUSTED, "too many replies wait to be read");
 }
 
 bool call_reserve(struct call *c, size_t bytes,
@@ -366,6 +400,8 @@ static void on_closed(struct exchange *x)
 	c->exchange = NULL;
 	if (c->holds > 0)
 		exchange_leave(x, &c->leftover);
+	if (!call_is_over(c))
+		count_end(c, RPC_CANCELLED); /* nobody waits for a status */
 	call_set_state(c, CALL_CLOSED);
 	/* A held call may live longer than its connection. */
 	c->log.parent = NULL;
@@ -400,6 +436,7 @@ static void on_stalled(struct timer *t)
 	}
 	if (taken >= c->stalled_due && watch_for_stall(c) == 0)
 		return;
+	metrics_add(call_metrics(c), METRIC_CALLS_STALLED + method_of(c), 1);
 	log_info(&c->log, "call.peer_does_not_read");
 	exchange_reset(c->exchange);
 }
@@ -416,6 +453,7 @@ struct call *call_new(struct rpc_server *server, struct exchange *x,
 	c->http_status = 200;
 	c->exchange = x;
 	c->state = CALL_RECEIVING;
+	c->began_ns = loop_now_ns(server->loop);
 	c->log.parent = x->log;
 	c->log.field = F_SLICE("path", x->path);
 	c->deadline.on_due = on_deadline;

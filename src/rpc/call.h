@@ -31,6 +31,7 @@
 #include "base/attr.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/slice.h"
 #include "loop/loop.h"
 #include "rpc/protobuf.h"
@@ -59,6 +60,7 @@ enum call_state {
 /* One method of a service. */
 struct rpc_method {
 	const char *name;
+	enum metric_method metric; /* as which its calls are counted */
 	bool client_streaming;
 	bool server_streaming;
 	/* The request message is there; if client_streaming, the headers are,
@@ -94,6 +96,7 @@ struct call_hooks {
 
 void *call_service(const struct call *c);
 struct loop *call_loop(const struct call *c);
+struct metrics *call_metrics(const struct call *c); /* the loop's */
 struct arena *call_arena(struct call *c);
 const struct log_ctx *call_log(const struct call *c);
 

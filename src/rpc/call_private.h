@@ -53,6 +53,7 @@ struct call {
 	size_t stalled_unsent; /* as many if the peer took none since then */
 	size_t stalled_due;    /* of these, so many must have gone by then */
 	int64_t deadline_ns;
+	int64_t began_ns;
 	const struct call_hooks *hooks; /* ref */
 	void *ctx;			/* hooks' */
 	struct deferred over;

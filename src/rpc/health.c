@@ -184,9 +184,16 @@ static void start_watch(struct call *c)
 /* ---- life ---- */
 
 static const struct rpc_method methods[] = {
-	{.name = "Check", .start = start_check},
-	{.name = "List", .start = start_list},
-	{.name = "Watch", .server_streaming = true, .start = start_watch},
+	{.name = "Check",
+		.metric = METRIC_METHOD_HEALTH_CHECK,
+		.start = start_check},
+	{.name = "List",
+		.metric = METRIC_METHOD_HEALTH_LIST,
+		.start = start_list},
+	{.name = "Watch",
+		.metric = METRIC_METHOD_HEALTH_WATCH,
+		.server_streaming = true,
+		.start = start_watch},
 };
 
 int health_new(struct rpc_server *server, struct health **ret_health)

@@ -85,6 +85,7 @@ static void fail_inflate(struct call *c, int error)
 	char text[96];
 
 	if (error == ERR_LIMIT) {
+		metrics_reject(call_metrics(c), METRIC_LIMIT_MESSAGE);
 		(void)snprintf(text, sizeof(text),
 			"grpc: received message after decompression larger "
 			"than max (%zu vs. %zu)",
@@ -170,6 +171,7 @@ static void fail_too_large(struct call *c)
 {
 	char text[96];
 
+	metrics_reject(call_metrics(c), METRIC_LIMIT_MESSAGE);
 	(void)snprintf(text, sizeof(text),
 		"grpc: received message larger than max (%zu vs. %zu)",
 		c->request.length, c->server->message_max);

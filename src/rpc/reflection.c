@@ -232,6 +232,7 @@ static void info_start(struct call *c)
 
 static const struct rpc_method methods[] = {
 	{.name = "ServerReflectionInfo",
+		.metric = METRIC_METHOD_REFLECTION,
 		.client_streaming = true,
 		.server_streaming = true,
 		.start = info_start},

@@ -22,6 +22,7 @@ static void tell(struct listener *l)
 			SYNC__NOTIFICATION__OPTIONAL_CLIENT_ID_CLIENT_ID;
 		n.client_id = pb_bytes(client_id);
 	}
+	metrics_add(call_metrics(l->call), METRIC_NOTICES_SENT, 1);
 	call_send(l->call, &n.base);
 }
 
@@ -40,6 +41,7 @@ static void on_over(struct call *c)
 	struct syncer *s = call_service(c);
 	struct listener *l = call_ctx(c);
 
+	metrics_add(call_metrics(c), METRIC_LISTENERS, -1);
 	hub_unsubscribe(s->hub, &l->subscriber);
 }
 
@@ -70,6 +72,7 @@ static void subscribe(struct call *c, const struct user_id *user)
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
 		return;
 	}
+	metrics_add(call_metrics(c), METRIC_LISTENERS, 1);
 	call_set_hooks(c, &listener_hooks, l);
 	/* Subscribed before greeted: who reacts to the greeting by asking for
 	 * changes misses none. */

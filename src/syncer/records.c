@@ -63,6 +63,15 @@ void set_record_start(struct call *c)
 		store_call_submit(sc);
 }
 
+static void nudge(struct syncer *s, const struct user_id *user)
+{
+	struct metrics *m = loop_metrics(s->loop);
+
+	metrics_add(m, METRIC_PAGES_TRUNCATED, 1);
+	metrics_add(m, METRIC_NUDGES + METRIC_NUDGE_PAGE, 1);
+	store_nudge(s->port, user);
+}
+
 static void list_changes_done(struct store_op *op)
 {
 	struct store_call *sc = CONTAINER_OF(op, struct store_call, op);
@@ -75,7 +84,7 @@ static void list_changes_done(struct store_op *op)
 		/* Clients ask once for each notification, and do not ask for
 		 * the next page by themselves. */
 		if (list->truncated)
-			store_nudge(s->port, &op->user);
+			nudge(s, &op->user);
 	}
 	buf_release(&list->page);
 	store_call_end(sc);
@@ -124,6 +133,8 @@ void list_changes_start(struct call *c)
 	list->encode = change_encode;
 	list->since = recent_start(s->recent, &sc->op.user,
 		request->since_revision, loop_now_ns(s->loop), own);
+	if (list->since < request->since_revision)
+		metrics_add(call_metrics(c), METRIC_LISTS_LOWERED, 1);
 	list->leave_out = slice_of(own, request->since_revision - list->since);
 	if (call_reserve(c, LIST_BYTES_MAX, list_changes_read, sc))
 		list_changes_read(c, sc);

@@ -1,19 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/service.h"
 
+#include <assert.h>
+
 #include "base/mem.h"
 #include "config/limits.h"
 #include "syncer/private.h"
 #include "syncer/status_map.h"
 
 static const struct rpc_method methods[] = {
-	{.name = "SetRecord", .start = set_record_start},
-	{.name = "ListChanges", .start = list_changes_start},
+	{.name = "SetRecord",
+		.metric = METRIC_METHOD_SET_RECORD,
+		.start = set_record_start},
+	{.name = "ListChanges",
+		.metric = METRIC_METHOD_LIST_CHANGES,
+		.start = list_changes_start},
 	{.name = "ListenChanges",
+		.metric = METRIC_METHOD_LISTEN_CHANGES,
 		.server_streaming = true,
 		.start = listen_changes_start},
-	{.name = "SetLock", .start = set_lock_start},
-	{.name = "GetLock", .start = get_lock_start},
+	{.name = "SetLock",
+		.metric = METRIC_METHOD_SET_LOCK,
+		.start = set_lock_start},
+	{.name = "GetLock",
+		.metric = METRIC_METHOD_GET_LOCK,
+		.start = get_lock_start},
 };
 
 /* ---- the steps that every method goes ---- */
@@ -89,10 +100,13 @@ bool auth_signature(
 {
 	struct syncer *s = call_service(c);
 	char user[USER_ID_HEX + 1];
+	int64_t began_ns = loop_clock_ns(s->loop);
 	struct errmsg why;
 	int r;
 
 	r = auth_recover(s->auth, pb_slice(signature), ret_user, &why);
+	metrics_duration(loop_metrics(s->loop), METRIC_SIGNATURE_TIME,
+		loop_clock_ns(s->loop) - began_ns);
 	if (!auth_passed(c, r, &why))
 		return false;
 	if (log_enabled(LOG_DEBUG)) {
@@ -143,11 +157,26 @@ void store_call_submit_read(struct store_call *sc)
 	store_call_submit(sc);
 }
 
+static void count_answer(const struct store_call *sc)
+{
+	struct metrics *m = call_metrics(sc->call);
+	size_t series = sc->op.kind * METRIC_OUTCOME_N + sc->op.outcome;
+
+	static_assert((int)METRIC_OP_GET_LOCK == STORE_GET_LOCK,
+		"the operations are the store's");
+	static_assert((int)METRIC_OUTCOME_FAILED == STORE_FAILED,
+		"the outcomes are the store's");
+	metrics_add(m, METRIC_STORE_OPS + series, 1);
+	if (sc->op.outcome == STORE_BUSY)
+		metrics_reject(m, METRIC_LIMIT_STORE_QUEUE);
+}
+
 struct call *store_call_answer(struct store_call *sc)
 {
 	enum store_outcome outcome = sc->op.outcome;
 	struct outcome_status status;
 
+	count_answer(sc);
 	if (call_is_over(sc->call))
 		return NULL;
 	if (outcome == STORE_OK || outcome == STORE_CONFLICT)
@@ -185,6 +214,8 @@ static void on_lost(void *ctx)
 {
 	struct syncer *s = ctx;
 
+	metrics_add(
+		loop_metrics(s->loop), METRIC_NUDGES + METRIC_NUDGE_LOST, 1);
 	hub_nudge_all(s->hub);
 }
 
@@ -230,7 +261,7 @@ int syncer_new(const struct config *config, struct store *store,
 	r = auth_new(config, &s->auth, reterr);
 	if (r < 0)
 		return r;
-	r = hub_new(&s->hub);
+	r = hub_new(loop_metrics(loop), &s->hub);
 	if (r == 0)
 		r = recent_new(OVERLAP_USERS_MAX, &s->recent);
 	if (r == 0)

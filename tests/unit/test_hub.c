@@ -23,6 +23,7 @@ static void on_notice(struct subscriber *s)
 
 static const struct user_id alice = {{2, 1}}, bob = {{2, 2}};
 static struct hub *hub;
+static struct metrics metrics;
 
 static void listen_to(struct ear *e, const struct user_id *user)
 {
@@ -57,7 +58,7 @@ TEST(hub, a_change_reaches_its_users_subscribers_and_no_others)
 {
 	struct ear a1, a2, b;
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	listen_to(&a1, &alice);
 	listen_to(&a2, &alice);
 	listen_to(&b, &bob);
@@ -77,7 +78,7 @@ TEST(hub, the_callback_comes_when_an_empty_slot_fills)
 {
 	struct ear a;
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	listen_to(&a, &alice);
 	publish(&alice, "phone");
 	publish(&alice, "phone");
@@ -93,7 +94,7 @@ TEST(hub, merged_notices_of_different_clients_have_no_id)
 {
 	struct ear a;
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	listen_to(&a, &alice);
 	publish(&alice, "phone");
 	publish(&alice, "laptop");
@@ -105,6 +106,7 @@ TEST(hub, merged_notices_of_different_clients_have_no_id)
 	publish(&alice, NULL);
 	publish(&alice, "phone");
 	ck_assert_str_eq(taken(&a), "none");
+	ck_assert_uint_eq(metrics_value(&metrics, METRIC_NOTICES_MERGED), 4);
 	hub_unsubscribe(hub, &a.s);
 	hub_free(&hub);
 }
@@ -113,7 +115,7 @@ TEST(hub, a_client_id_without_memory_becomes_none)
 {
 	struct ear a;
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	listen_to(&a, &alice);
 	mem_fail_after(0);
 	publish(&alice, "phone");
@@ -129,7 +131,7 @@ TEST(hub, subscribers_may_leave_while_they_are_told)
 {
 	struct ear a[3];
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	for (int i = 0; i < 3; i++) {
 		listen_to(&a[i], &alice);
 		a[i].leaves = true;
@@ -146,7 +148,7 @@ TEST(hub, nudge_reaches_everybody_without_an_id)
 {
 	struct ear a, b;
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	listen_to(&a, &alice);
 	listen_to(&b, &bob);
 	publish(&alice, "phone");
@@ -163,7 +165,7 @@ TEST(hub, subscribing_without_memory_fails_cleanly)
 	struct ear a = {.s.on_notice = on_notice};
 	long n;
 
-	ck_assert_int_eq(hub_new(&hub), 0);
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
 	for (n = 0;; n++) {
 		mem_fail_after(n);
 		if (hub_subscribe(hub, &a.s, &alice) == 0)
@@ -198,7 +200,7 @@ TEST(hub, survives_every_failing_allocation)
 		int r;
 
 		(void)mem_fail_after(n++);
-		r = hub_new(&h);
+		r = hub_new(&metrics, &h);
 		for (int i = 0; r == 0 && i < 2; i++)
 			r = hub_subscribe(h, &s[i], &alice);
 		if (r == 0)
