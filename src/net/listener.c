@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/listener.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,8 @@ struct listener {
 	struct watch watch;
 	listener_accept_fn on_accept;
 	void *ctx;
-	int reserve_fd; /* own; given up when descriptors run out */
+	int reserve_fd;	  /* own; given up when descriptors run out */
+	bool handed_over; /* the socket lives on elsewhere */
 	char name[LISTENER_NAME_MAX];
 };
 
@@ -52,52 +54,70 @@ static bool refuse_one(struct listener *l)
 	return true;
 }
 
+/* Hands out one caller. Returns whether there may be more. */
+static bool accept_one(struct listener *l)
+{
+	struct sockaddr_storage addr = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(addr);
+	struct address peer;
+	int fd = accept4(l->watch.fd, (struct sockaddr *)&addr, &len,
+		SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		return refuse_one(l);
+	if (fd < 0) /* else EAGAIN; or memory short, then next turn */
+		return errno == ECONNABORTED || errno == EINTR;
+	peer = address_of_socket(&addr);
+	l->on_accept(fd, &peer, l->ctx);
+	return true;
+}
+
+static void accept_some(struct listener *l, int most)
+{
+	while (most-- > 0 && accept_one(l))
+		;
+}
+
 static void on_ready(struct watch *w, uint32_t ready UNUSED)
 {
-	struct listener *l = CONTAINER_OF(w, struct listener, watch);
-	struct sockaddr_storage addr;
-	struct address peer;
-	socklen_t len;
-	int i, fd;
+	accept_some(CONTAINER_OF(w, struct listener, watch), ACCEPTS_PER_TURN);
+}
 
-	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
-		addr.ss_family = AF_UNSPEC;
-		len = sizeof(addr);
-		fd = accept4(w->fd, (struct sockaddr *)&addr, &len,
-			SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-			if (!refuse_one(l))
-				return;
-			continue;
-		}
-		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
-			continue;
-		if (fd < 0)
-			return; /* EAGAIN; or memory short, then next turn */
-		peer = address_of_socket(&addr);
-		l->on_accept(fd, &peer, l->ctx);
-	}
+void listener_take_rest(struct listener *l)
+{
+	if (!l->handed_over)
+		accept_some(l, LISTEN_BACKLOG);
+}
+
+/* The socket's own address; ":0" for want of one. */
+static void name_of_socket(int fd, char ret_name[LISTENER_NAME_MAX])
+{
+	struct sockaddr_storage bound = {0};
+	socklen_t len = sizeof(bound);
+	char host[INET6_ADDRSTRLEN + IF_NAMESIZE] = "", port[] = "65535";
+	bool found;
+
+	found = getsockname(fd, (struct sockaddr *)&bound, &len) == 0 &&
+		getnameinfo((struct sockaddr *)&bound, len, host, sizeof(host),
+			port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) == 0;
+	(void)snprintf(ret_name, LISTENER_NAME_MAX,
+		strchr(host, ':') ? "[%s]:%s" : "%s:%s", host,
+		found ? port : "0");
 }
 
 static void remember_name(struct listener *l, const char *configured)
 {
-	struct sockaddr_storage bound = {0};
-	socklen_t len = sizeof(bound);
+	char bound[LISTENER_NAME_MAX];
 	const char *colon = strrchr(configured, ':');
-	unsigned port = 0;
 
 	(void)snprintf(l->name, sizeof(l->name), "%.*s", LISTENER_NAME_MAX - 1,
 		configured);
 	if (!colon || strcmp(colon, ":0") != 0)
 		return;
-	if (getsockname(l->watch.fd, (struct sockaddr *)&bound, &len) < 0)
-		return;
-	if (bound.ss_family == AF_INET)
-		port = ntohs(((struct sockaddr_in *)&bound)->sin_port);
-	else if (bound.ss_family == AF_INET6)
-		port = ntohs(((struct sockaddr_in6 *)&bound)->sin6_port);
-	(void)snprintf(l->name, sizeof(l->name), "%.*s:%u",
-		(int)(colon - configured), configured, port);
+	name_of_socket(l->watch.fd, bound);
+	(void)snprintf(l->name, sizeof(l->name), "%.*s%.6s",
+		(int)(colon - configured), configured, strrchr(bound, ':'));
 }
 
 /* Accepted sockets inherit these (tcp(7)): no system call for each. Failures
@@ -137,21 +157,31 @@ static int bind_socket(int fd, const struct config_address *address)
 	return listen(fd, LISTEN_BACKLOG) < 0 ? ERR_SYS : 0;
 }
 
+/* NULL for want of memory. */
+static struct listener *make(listener_accept_fn on_accept, void *ctx)
+{
+	struct listener *l = mem_zalloc(sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->watch.fd = -1;
+	l->watch.on_ready = on_ready;
+	l->on_accept = on_accept;
+	l->ctx = ctx;
+	l->reserve_fd = open_reserve();
+	return l;
+}
+
 int listener_new(struct loop *loop, const struct config_address *address,
 	listener_accept_fn on_accept, void *ctx, struct listener **ret_listener,
 	struct errmsg *reterr)
 {
 	CLEANUP(listener_free)
-	struct listener *l = mem_zalloc(sizeof(*l));
+	struct listener *l = make(on_accept, ctx);
 	int fd;
 
 	if (!l)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
-	l->watch.fd = -1;
-	l->on_accept = on_accept;
-	l->ctx = ctx;
-	l->watch.on_ready = on_ready;
-	l->reserve_fd = open_reserve();
 	l->watch.fd = fd = socket(address->addr.ss_family,
 		SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 || bind_socket(fd, address) < 0 ||
@@ -159,6 +189,27 @@ int listener_new(struct loop *loop, const struct config_address *address,
 		return errmsg_set(reterr, ERR_SYS, "cannot listen at %s: %s",
 			address->text, strerror(errno));
 	remember_name(l, address->text);
+	*ret_listener = TAKE_PTR(l);
+	return 0;
+}
+
+int listener_adopt(struct loop *loop, int fd, listener_accept_fn on_accept,
+	void *ctx, struct listener **ret_listener, struct errmsg *reterr)
+{
+	CLEANUP(listener_free)
+	struct listener *l = make(on_accept, ctx);
+
+	if (!l) {
+		close(fd);
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	}
+	l->watch.fd = fd;
+	l->handed_over = true;
+	set_accepted_options(fd);
+	name_of_socket(fd, l->name);
+	if (watch_start(&l->watch, loop, fd, EPOLLIN) < 0)
+		return errmsg_set(reterr, ERR_SYS, "cannot listen at %s: %s",
+			l->name, strerror(errno));
 	*ret_listener = TAKE_PTR(l);
 	return 0;
 }

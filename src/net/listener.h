@@ -42,11 +42,24 @@ MUSTCHECK int listener_new(struct loop *loop,
 	const struct config_address *address, listener_accept_fn on_accept,
 	void *ctx, struct listener **ret_listener, struct errmsg *reterr);
 
-/* Stops listening. NULL inside is fine. */
+/* The same on a socket that listens already (net/activation.h); the listener
+ * owns it, also when this fails. Returns: 0; ERR_SYS, ERR_NOMEM with a
+ * sentence. */
+MUSTCHECK int listener_adopt(struct loop *loop, int fd,
+	listener_accept_fn on_accept, void *ctx, struct listener **ret_listener,
+	struct errmsg *reterr);
+
+/* Hands out all who wait now: whoever is still in the queue of a socket that is
+ * closed is cut off. Not those of a socket that was handed over, whose next
+ * process has them. Not inside on_accept. */
+void listener_take_rest(struct listener *l);
+
+/* Stops listening; of a socket that was handed over only here. NULL inside is
+ * fine. */
 void listener_free(struct listener **listener);
 
 #define LISTENER_NAME_MAX 80 /* "[v6 address]:port" fits */
 
 /* The address in use, "127.0.0.1:8080": as configured but for port 0, which
- * became a real one. */
+ * became a real one; as the socket has it when it was handed over. */
 void listener_name(const struct listener *l, char ret_name[LISTENER_NAME_MAX]);

@@ -221,6 +221,73 @@ TEST(listener, ipv6_without_a_host_takes_both_families)
 	tear_down();
 }
 
+TEST(listener, a_socket_handed_over_names_itself)
+{
+	struct sockaddr_in6 at = {
+		.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+	int held = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	char name[LISTENER_NAME_MAX];
+
+	if (bind(held, (struct sockaddr *)&at, sizeof(at)) < 0) {
+		unit_skip("no IPv6 here");
+		close(held);
+		return;
+	}
+	ck_assert_int_eq(listen(held, 1), 0);
+	ck_assert_int_eq(loop_new(&clock_system, &loop), 0);
+	ck_assert_int_eq(listener_adopt(loop, held, on_accept, &n_accepted,
+				 &listener, &why),
+		0);
+	listener_name(listener, name);
+	ck_assert_int_eq(strncmp(name, "[::1]:", 6), 0);
+	ck_assert_int_gt(strtol(name + 6, NULL, 10), 0);
+	tear_down();
+}
+
+TEST(listener, who_waits_when_it_ends_gets_in)
+{
+	enum { N = 100 }; /* more than are accepted in one turn */
+	int fds[N];
+
+	set_up();
+	for (int i = 0; i < N; i++)
+		fds[i] = knock();
+	listener_take_rest(listener);
+	ck_assert_int_eq(n_accepted, N);
+	for (int i = 0; i < N; i++)
+		close(fds[i]);
+	tear_down();
+}
+
+TEST(listener, a_socket_handed_over_keeps_who_waits_in_it)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int held = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), fd;
+
+	ck_assert_int_eq(loop_new(&clock_system, &loop), 0);
+	ck_assert_int_eq(bind(held, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(listen(held, 1), 0);
+	for (int turn = 0; turn < 2; turn++) {
+		ck_assert_int_eq(listener_adopt(loop, dup(held), on_accept,
+					 &n_accepted, &listener, &why),
+			0);
+		ck_assert_int_gt(port_in_use(), 0);
+		fd = knock();
+		if (turn == 0) { /* who came waits for the next one */
+			listener_take_rest(listener);
+			ck_assert_int_eq(n_accepted, 0);
+			listener_free(&listener);
+		} else {
+			wait_for(2);
+		}
+		close(fd);
+	}
+	ck_assert_int_ne(option_of(accepted[0], IPPROTO_TCP, TCP_NODELAY), 0);
+	close(held);
+	tear_down();
+}
+
 TEST(listener, once_freed_nobody_gets_in)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET,
@@ -303,6 +370,7 @@ TEST(listener, without_descriptors_the_caller_is_hung_up_on)
 TEST(listener, survives_every_failing_allocation)
 {
 	struct config_address any = address_of("127.0.0.1:0");
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_int_eq(loop_new(&clock_system, &loop), 0);
 	(void)mem_fail_after(0);
@@ -311,5 +379,12 @@ TEST(listener, survives_every_failing_allocation)
 		ERR_NOMEM);
 	ck_assert(mem_fail_after(-1));
 	ck_assert_ptr_null(listener);
+	(void)mem_fail_after(0);
+	ck_assert_int_eq(listener_adopt(loop, fd, on_accept, &n_accepted,
+				 &listener, &why),
+		ERR_NOMEM);
+	ck_assert(mem_fail_after(-1));
+	ck_assert_ptr_null(listener);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1); /* it was the listener's */
 	tear_down();
 }
