@@ -33,7 +33,7 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
        'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
        'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
-       'attacks', 'connections', 'history']
+       'attacks', 'connections', 'history', 'service']
 STORES = ['sqlite', 'postgres']
 # Suites that ask something of the store; run on PostgreSQL, too.
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',

@@ -11,12 +11,15 @@
 #include <unistd.h>
 
 #include "app/crl_fetch.h"
+#include "app/notify.h"
 #include "app/shard.h"
 #include "app/tls_watch.h"
+#include "app/watchdog.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/limits.h"
 #include "loop/loop.h"
+#include "net/activation.h"
 #include "net/listener.h"
 #include "store/store.h"
 
@@ -34,12 +37,16 @@ struct server {
 	struct store *store;	     /* own */
 	struct loop *loop;	     /* own */
 	struct door doors[PORTS];
+	struct activation handed;    /* own; what no door has yet */
 	struct crl_fetch *crl_fetch; /* own; NULL without CRL_URL */
 	struct tls_watch *tls_watch; /* own; NULL without TLS */
 	struct tls_context *tls;     /* own reference, until shards have it */
 	struct peers *peers;	     /* own; NULL without a cap */
 	struct shard **shards;	     /* own, each and all */
 	size_t n_shards;
+	struct notify notify;
+	struct watchdog *watchdog; /* own; NULL when nobody asks */
+	atomic_bool reloading;	   /* the service manager waits for the end */
 	struct watch signals;
 	struct timer janitor;
 	struct timer drain_timer;
@@ -112,11 +119,14 @@ static void on_drain_timeout(struct timer *t)
 
 static void drain(struct server *s)
 {
-	size_t i;
+	size_t i, port;
 
 	log_info(NULL, "drain.started",
 		F_U64("timeout_s", s->config->drain_timeout_s));
+	notify_stopping(&s->notify, s->config->drain_timeout_s);
 	s->draining = true;
+	for (port = 0; port < PORTS; port++)
+		listener_take_rest(s->doors[port].listener);
 	close_doors(s);
 	if (timer_set(&s->drain_timer, s->loop,
 		    loop_now_ns(s->loop) +
@@ -128,11 +138,14 @@ static void drain(struct server *s)
 
 static void on_hangup(struct server *s)
 {
-	if (s->tls_watch)
+	if (s->tls_watch) {
+		atomic_store(&s->reloading, true);
+		notify_reloading(&s->notify, loop_now_ns(s->loop));
 		tls_watch_reload(s->tls_watch);
-	else
-		log_info(NULL, "signal.ignored", F_STR("signal", "SIGHUP"),
-			F_STR("reason", "there is no TLS to load again"));
+		return;
+	}
+	log_info(NULL, "signal.ignored", F_STR("signal", "SIGHUP"),
+		F_STR("reason", "there is no TLS to load again"));
 }
 
 static void on_signal(struct watch *w, uint32_t ready UNUSED)
@@ -183,9 +196,12 @@ static void on_tls(void *ctx, struct tls_context *tls)
 	struct server *s = ctx;
 	size_t i;
 
-	for (i = 0; i < s->n_shards; i++)
+	for (i = 0; tls && i < s->n_shards; i++)
 		shard_set_tls(s->shards[i], tls);
 	tls_context_unref(tls);
+	/* What it serves with now is what there is, new or old. */
+	if (atomic_exchange(&s->reloading, false))
+		notify_ready(&s->notify, "Serving");
 }
 
 static int start_signals(struct server *s)
@@ -262,22 +278,39 @@ static int start_watchers(struct server *s, struct errmsg *reterr)
 	return r;
 }
 
+/* On the socket that was handed over for it, or on one of our own. */
+static int open_door(struct server *s, struct door *door,
+	const struct config_address *address, int handed_fd,
+	struct errmsg *reterr)
+{
+	door->server = s;
+	if (handed_fd >= 0)
+		return listener_adopt(s->loop, handed_fd, on_accept, door,
+			&door->listener, reterr);
+	return listener_new(
+		s->loop, address, on_accept, door, &door->listener, reterr);
+}
+
 static int open_doors(struct server *s, struct errmsg *reterr)
 {
-	const struct config_address *addresses[PORTS] = {
-		[PORT_NATIVE] = &s->config->grpc_address,
-		[PORT_WEB] = &s->config->web_address,
+	const struct {
+		const char *name; /* of a socket that is handed over */
+		const struct config_address *address;
+	} ports[PORTS] = {
+		[PORT_NATIVE] = {"grpc", &s->config->grpc_address},
+		[PORT_WEB] = {"web", &s->config->web_address},
 	};
-	struct door *door;
 	size_t port;
 	int r = 0;
 
-	for (port = 0; port < PORTS && r == 0; port++) {
-		door = &s->doors[port];
-		door->server = s;
-		r = listener_new(s->loop, addresses[port], on_accept, door,
-			&door->listener, reterr);
-	}
+	for (port = 0; port < PORTS && r == 0; port++)
+		r = open_door(s, &s->doors[port], ports[port].address,
+			activation_socket(&s->handed, ports[port].name),
+			reterr);
+	/* Nobody would ever accept from it. */
+	if (r == 0 && activation_left(&s->handed))
+		r = errmsg_set(reterr, ERR_INVALID,
+			"socket activation: sockets must be named grpc or web");
 	return r;
 }
 
@@ -307,11 +340,25 @@ static void say_listening(const struct server *s)
 			F_U64("shards", s->n_shards), {.key = NULL}});
 }
 
+static int start_watchdog(struct server *s, struct errmsg *reterr)
+{
+	int r = 0;
+
+	if (s->notify.watchdog_ns > 0)
+		r = watchdog_start(s->loop, &s->notify, s->shards, s->n_shards,
+			&s->watchdog);
+	return r < 0 ? errmsg_set(reterr, r, "%s", err_text(r)) : 0;
+}
+
 static int start(struct server *s, struct errmsg *reterr)
 {
 	int r;
 
 	raise_descriptor_limit();
+	notify_open(&s->notify);
+	r = activation_take(&s->handed, reterr);
+	if (r < 0)
+		return r;
 	r = loop_new(&clock_system, &s->loop);
 	if (r == 0)
 		r = start_signals(s);
@@ -328,12 +375,15 @@ static int start(struct server *s, struct errmsg *reterr)
 		wait_for_store(s);
 	if (r == 0)
 		r = open_doors(s, reterr);
+	if (r == 0)
+		r = start_watchdog(s, reterr);
 	if (r < 0)
 		return r;
 	s->janitor.on_due = on_janitor;
 	s->drain_timer.on_due = on_drain_timeout;
 	on_janitor(&s->janitor);
 	say_listening(s);
+	notify_ready(&s->notify, "Serving");
 	return 0;
 }
 
@@ -343,6 +393,7 @@ static void stop(struct server *s)
 	size_t i;
 
 	close_doors(s);
+	activation_release(&s->handed);
 	crl_fetch_stop(&s->crl_fetch);
 	tls_watch_free(&s->tls_watch);
 	for (i = 0; i < s->n_shards; i++)
@@ -350,6 +401,7 @@ static void stop(struct server *s)
 	store_close(&s->store);
 	for (i = 0; i < s->n_shards; i++)
 		shard_free(&s->shards[i]);
+	watchdog_free(&s->watchdog);
 	mem_free(s->shards);
 	tls_context_unref(s->tls);
 	peers_free(&s->peers);
@@ -357,11 +409,12 @@ static void stop(struct server *s)
 	if (s->signals.fd >= 0)
 		close(s->signals.fd);
 	loop_free(&s->loop);
+	notify_release(&s->notify);
 }
 
 int server_run(const struct config *config, struct errmsg *reterr)
 {
-	struct server s = {.config = config, .signals.fd = -1};
+	struct server s = {.config = config, .signals.fd = -1, .notify.fd = -1};
 	int r;
 
 	r = start(&s, reterr);

@@ -156,6 +156,11 @@ void shard_set_tls(struct shard *s, struct tls_context *tls)
 	mailbox_post(loop_mailbox(s->loop), &m->message);
 }
 
+void shard_post(struct shard *s, struct message *msg)
+{
+	mailbox_post(loop_mailbox(s->loop), msg);
+}
+
 /* ---- health ---- */
 
 static void look_at_health(struct shard *s)

@@ -12,6 +12,7 @@
 #include "base/attr.h"
 #include "base/err.h"
 #include "config/config.h"
+#include "loop/mailbox.h"
 #include "middleware/crl.h"
 #include "net/address.h"
 #include "net/peers.h"
@@ -67,6 +68,9 @@ void shard_set_tls(struct shard *s, struct tls_context *tls);
 /* Any thread, once: looks now whether the store can be used, for health. What
  * is handed over afterwards finds it looked at. */
 void shard_look_at_health(struct shard *s);
+
+/* Any thread: has `msg` delivered on the shard's, as mailbox_post() says. */
+void shard_post(struct shard *s, struct message *msg);
 
 /* Ends listeners, tells peers to go, lets calls finish. */
 void shard_drain(struct shard *s);

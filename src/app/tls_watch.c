@@ -100,12 +100,11 @@ static void load_again(struct tls_watch *w, bool silent)
 	struct tls_context *tls = NULL;
 
 	w->failed = tls_context_new(&w->files, &tls, &why) < 0;
-	if (!w->failed) {
+	if (!w->failed)
 		say_loaded(tls);
-		w->on_loaded(w->ctx, tls);
-	} else if (!silent) {
+	else if (!silent)
 		log_error(NULL, "tls.not_loaded", F_STR("reason", why.text));
-	}
+	w->on_loaded(w->ctx, tls);
 }
 
 static void deliver_stop(struct message *msg)

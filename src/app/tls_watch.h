@@ -17,7 +17,8 @@
 
 struct tls_watch;
 
-/* Takes over the reference. Runs on the watch's thread. */
+/* Takes over the reference; NULL when the files could not be used. Runs on the
+ * watch's thread. */
 typedef void (*tls_loaded_fn)(void *ctx, struct tls_context *tls);
 
 /* Loads the files of `config`, which outlives the watch, for the first time, in

@@ -127,26 +127,28 @@ export class Server {
     return text && `stderr of ${this.pid}: …${text}`;
   }
 
-  /** Starts the process without waiting for it to serve. */
-  async launch() {
-    const store = await this.store.env();
+  async environment() {
     const [port, webPort] = await freePorts(2);
     this.port ??= port;
     this.webPort ??= webPort;
+    return {
+      PATH: process.env.PATH,
+      ...pick(process.env, ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS',
+        'LSAN_OPTIONS', 'LLVM_PROFILE_FILE']),
+      GRPC_LISTEN_ADDRESS: this.address,
+      GRPC_WEB_LISTEN_ADDRESS: this.webAddress,
+      ...await this.store.env(),
+      ...this.extra,
+    };
+  }
+
+  /** Starts the process without waiting for it to serve. */
+  async launch() {
     const [file, args] = endingWithUs(this.binary, this.args);
     this.stderr = '';
     this.told = 0;
     const child = spawn(file, args, {
-      env: {
-        PATH: process.env.PATH,
-        ...pick(process.env, ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS',
-          'LSAN_OPTIONS', 'LLVM_PROFILE_FILE']),
-        GRPC_LISTEN_ADDRESS: this.address,
-        GRPC_WEB_LISTEN_ADDRESS: this.webAddress,
-        ...store,
-        ...this.extra,
-      },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      env: await this.environment(), stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.child = child;
     running.add(this);
