@@ -20,8 +20,9 @@ const NOT_DONE = ['storage is unavailable, try again later',
 
 /** What the clients of one run share. */
 export class Recorder {
-  constructor(addresses) {
+  constructor(addresses, options = {}) {
     this.addresses = addresses;
+    this.options = options; // of its clients
     this.history = [];
     this.answered = 0;
     this.refused = 0;
@@ -43,8 +44,9 @@ export class Recorder {
   }
 
   /** A client that goes on until `operations` of its were answered. */
-  async client(keys, operations = Infinity) {
-    const clients = this.addresses.map((address) => new Client(address));
+  async client(keys, operations = Infinity, addresses = this.addresses) {
+    const clients = addresses.map(
+      (address) => new Client(address, this.options));
     await Promise.all(keys.map((key) =>
       new Actor(this, clients, key).run(operations)));
     for (const client of clients) client.close();
@@ -123,6 +125,7 @@ class Actor {
       return false;
     }
     if (!told) {
+      event.why = `${answer.code} ${answer.message}`;
       if (!NO_ANSWER.has(answer.code)) {
         const what = `${event.kind}: ${answer.code} ${answer.message}`;
         this.recorder.strange.set(what,
