@@ -96,6 +96,17 @@ static int parse_log_level(const struct variable *v, const char *text,
 	return 0;
 }
 
+static int parse_log_format(const struct variable *v, const char *text,
+	void *field, struct errmsg *reterr)
+{
+	bool json = !strcmp(text, "json");
+
+	if (!json && strcmp(text, "logfmt") != 0)
+		return fault(v, reterr, "logfmt or json");
+	*(bool *)field = json;
+	return 0;
+}
+
 static int parse_crl_start(const struct variable *v, const char *text,
 	void *field, struct errmsg *reterr)
 {
@@ -242,6 +253,7 @@ static const struct variable variables[] = {
 		3600},
 	{"CRL_START_POLICY", "open", parse_crl_start, FIELD(crl_start), 0, 0},
 	{"LOG_LEVEL", "info", parse_log_level, FIELD(log_level), 0, 0},
+	{"LOG_FORMAT", "logfmt", parse_log_format, FIELD(log_json), 0, 0},
 	{"SHARDS", NULL, parse_number, FIELD(shards), 1, SHARDS_MAX},
 	{"MAX_STREAMS_PER_CONNECTION", "100", parse_number, FIELD(max_streams),
 		1, 1000},

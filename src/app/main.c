@@ -37,6 +37,15 @@ static const struct command {
 	{"migrate", migrate},
 };
 
+/* The journal reads a line's level from its front. */
+static void set_log_style(bool json)
+{
+	log_set_style((struct log_style){
+		.json = json,
+		.priority = log_is_journal(getenv("JOURNAL_STREAM")),
+	});
+}
+
 static int run(const struct command *command, struct config *config,
 	struct errmsg *reterr)
 {
@@ -45,6 +54,7 @@ static int run(const struct command *command, struct config *config,
 	if (r < 0)
 		return r;
 	log_set_level(config->log_level);
+	set_log_style(config->log_json);
 	mem_tune();
 	(void)umask(077); /* the database is nobody else's to read */
 	/* A peer that has gone is an error of one write, not our end. */
@@ -62,6 +72,7 @@ static int start(const struct command *command)
 
 	if (!config)
 		return EXIT_FAILURE;
+	set_log_style(false); /* until the configuration is read */
 	r = run(command, config, &why);
 	if (r < 0)
 		log_error(NULL, "start.failed", F_STR("reason", why.text));

@@ -4,18 +4,18 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 
-static const char *const level_names[] = {"error", "warn", "info", "debug"};
-
 static _Atomic int current_level = LOG_INFO;
+static struct log_style current_style; /* set before there are threads */
 
 /* The queue between the loops and the writing thread. */
 static struct {
@@ -25,9 +25,11 @@ static struct {
 	bool running;
 	bool stuck; /* nobody reads standard error */
 	bool stopping;
+	bool urgent; /* what waits should be written now */
 	size_t used;
 	uint64_t dropped;
-	char bytes[LOG_QUEUE_MAX];
+	unsigned bank; /* the one being filled; the other is being written */
+	char banks[2][LOG_QUEUE_MAX];
 } queue = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.wake = PTHREAD_COND_INITIALIZER,
@@ -46,138 +48,43 @@ bool log_enabled(enum log_level level)
 
 int log_level_parse(struct slice text, enum log_level *ret_level)
 {
-	size_t i;
+	enum log_level level;
 
-	for (i = 0; i < ARRAY_LEN(level_names); i++) {
-		if (slice_eq_str(text, level_names[i])) {
-			*ret_level = (enum log_level)i;
+	for (level = LOG_ERROR; level <= LOG_DEBUG; level++) {
+		if (slice_eq_str(text, log_level_name(level))) {
+			*ret_level = level;
 			return 0;
 		}
 	}
 	return ERR_INVALID;
 }
 
-/* A line under construction; one byte is kept for the newline. */
-struct line {
-	char *out;
-	size_t len;
-};
-
-static void put(struct line *l, const char *text, size_t len)
+void log_set_style(struct log_style style)
 {
-	size_t room = LOG_LINE_MAX - 1 - l->len;
-
-	len = MIN(len, room);
-	memcpy(l->out + l->len, text, len);
-	l->len += len;
+	current_style = style;
 }
 
-static void putf(struct line *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-static void putf(struct line *l, const char *fmt, ...)
+bool log_is_journal(const char *journal_stream)
 {
-	char text[64];
-	va_list ap;
-	int n;
+	unsigned long long device, inode;
+	struct stat st;
+	char *end;
 
-	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		put(l, text, MIN((size_t)n, sizeof(text) - 1));
+	if (!journal_stream || fstat(STDERR_FILENO, &st) < 0)
+		return false;
+	device = strtoull(journal_stream, &end, 10);
+	if (*end != ':')
+		return false;
+	inode = strtoull(end + 1, &end, 10);
+	return !*end && device == st.st_dev && inode == st.st_ino;
 }
 
-static bool is_plain(struct slice value)
-{
-	size_t i;
-	uint8_t c;
-
-	for (i = 0; i < value.len; i++) {
-		c = value.ptr[i];
-		if (c <= ' ' || c >= 0x7f || c == '"' || c == '=' || c == '\\')
-			return false;
-	}
-	return value.len > 0 && value.len <= LOG_VALUE_MAX;
-}
-
-/* Quoted, with everything but printable ASCII as \xNN, up to LOG_VALUE_MAX
- * characters in between. */
-static void put_quoted(struct line *l, struct slice value)
-{
-	char text[5]; /* one byte's \xNN */
-	size_t i, n, used = 0;
-	uint8_t c;
-
-	put(l, "\"", 1);
-	for (i = 0; i < value.len; i++) {
-		c = value.ptr[i];
-		n = (size_t)snprintf(text, sizeof(text),
-			c < ' ' || c >= 0x7f	? "\\x%02x"
-			: c == '"' || c == '\\' ? "\\%c"
-						: "%c",
-			c);
-		if (n > LOG_VALUE_MAX - used)
-			break;
-		put(l, text, n);
-		used += n;
-	}
-	if (i < value.len)
-		put(l, "...", 3);
-	put(l, "\"", 1);
-}
-
-static void put_value(struct line *l, struct slice value)
-{
-	if (is_plain(value))
-		put(l, (const char *)value.ptr, value.len);
-	else
-		put_quoted(l, value);
-}
-
-static void put_field(struct line *l, const struct log_field *f)
-{
-	putf(l, " %s=", f->key);
-	switch (f->type) {
-	case LOG_SLICE: put_value(l, f->text); break;
-	case LOG_U64: putf(l, "%llu", (unsigned long long)f->u64); break;
-	case LOG_I64: putf(l, "%lld", (long long)f->i64); break;
-	}
-}
-
-static void put_ctx(struct line *l, const struct log_ctx *ctx)
-{
-	if (!ctx)
-		return;
-	put_ctx(l, ctx->parent);
-	put_field(l, &ctx->field);
-}
-
-static void put_time(struct line *l, int64_t wall_ns)
-{
-	time_t seconds = (time_t)(wall_ns / NS_PER_S);
-	char text[32];
-	struct tm tm;
-
-	if (!gmtime_r(&seconds, &tm) ||
-		!strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm))
-		return;
-	putf(l, "time=%s.%03dZ", text, (int)(wall_ns % NS_PER_S / NS_PER_MS));
-}
-
-size_t log_format(char out[LOG_LINE_MAX], int64_t wall_ns, enum log_level level,
+static size_t format(char out[LOG_LINE_MAX], enum log_level level,
 	const struct log_ctx *ctx, const char *event,
 	const struct log_field *fields)
 {
-	struct line l = {.out = out};
-
-	put_time(&l, wall_ns);
-	putf(&l, " level=%s event=", level_names[level]);
-	put_value(&l, slice_str(event));
-	put_ctx(&l, ctx);
-	for (; fields->key; fields++)
-		put_field(&l, fields);
-	out[l.len++] = '\n';
-	return l.len;
+	return log_line_format(out, current_style, clock_wall_ns(&clock_system),
+		level, ctx, event, fields);
 }
 
 /* A log line that cannot be written has nowhere else to go. */
@@ -196,25 +103,35 @@ static void write_out(const char *bytes, size_t len)
 	}
 }
 
+/* Under the lock. */
+static void enqueue(enum log_level level, const char *line, size_t len)
+{
+	size_t kept = level <= LOG_WARN ? 0 : LOG_QUEUE_KEPT;
+	bool first = queue.used == 0;
+	bool urgent = level <= LOG_WARN || queue.used > LOG_QUEUE_MAX / 2;
+
+	if (queue.used > LOG_QUEUE_MAX - kept - len) {
+		queue.dropped++;
+		return;
+	}
+	memcpy(queue.banks[queue.bank] + queue.used, line, len);
+	queue.used += len;
+	if (first || (urgent && !queue.urgent))
+		pthread_cond_signal(&queue.wake);
+	queue.urgent |= urgent;
+}
+
 void log_emit(enum log_level level, const struct log_ctx *ctx,
 	const char *event, const struct log_field *fields)
 {
 	char line[LOG_LINE_MAX];
+	size_t len = format(line, level, ctx, event, fields);
 	bool direct;
-	size_t len;
 
-	len = log_format(
-		line, clock_wall_ns(&clock_system), level, ctx, event, fields);
 	pthread_mutex_lock(&queue.lock);
 	direct = !queue.running && !queue.stuck;
-	if (!direct && len <= LOG_QUEUE_MAX - queue.used) {
-		memcpy(queue.bytes + queue.used, line, len);
-		if (queue.used == 0)
-			pthread_cond_signal(&queue.wake);
-		queue.used += len;
-	} else if (!direct) {
-		queue.dropped++;
-	}
+	if (!direct)
+		enqueue(level, line, len);
 	pthread_mutex_unlock(&queue.lock);
 	if (direct)
 		write_out(line, len);
@@ -227,32 +144,48 @@ static void write_dropped(uint64_t dropped)
 
 	if (dropped == 0)
 		return;
-	len = log_format(line, clock_wall_ns(&clock_system), LOG_WARN, NULL,
-		"log.dropped",
+	len = format(line, LOG_WARN, NULL, "log.dropped",
 		(const struct log_field[]){
 			F_U64("lines", dropped), {.key = NULL}});
 	write_out(line, len);
 }
 
+/* Under the lock: waits for a line, and then for those that go with it. Returns
+ * whether there is any; if not, the thread is to end. */
+static bool gather(void)
+{
+	int64_t until_ns;
+	struct timespec until;
+	int r = 0;
+
+	while (queue.used == 0 && !queue.stopping)
+		pthread_cond_wait(&queue.wake, &queue.lock);
+	until_ns = clock_mono_ns(&clock_system) + LOG_GATHER_MS * NS_PER_MS;
+	until = (struct timespec){
+		.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+	while (r == 0 && !queue.urgent && !queue.stopping)
+		r = pthread_cond_clockwait(
+			&queue.wake, &queue.lock, CLOCK_MONOTONIC, &until);
+	return queue.used > 0;
+}
+
 static void *writer_main(void *arg UNUSED)
 {
-	static char batch[LOG_QUEUE_MAX]; /* this thread's alone */
+	const char *full;
 	uint64_t dropped;
 	size_t len;
 
 	pthread_mutex_lock(&queue.lock);
-	while (queue.used > 0 || !queue.stopping) {
-		if (queue.used == 0) {
-			pthread_cond_wait(&queue.wake, &queue.lock);
-			continue;
-		}
+	while (gather()) {
+		full = queue.banks[queue.bank];
 		len = queue.used;
 		dropped = queue.dropped;
-		memcpy(batch, queue.bytes, len);
+		queue.bank = !queue.bank;
 		queue.used = 0;
 		queue.dropped = 0;
+		queue.urgent = false;
 		pthread_mutex_unlock(&queue.lock);
-		write_out(batch, len);
+		write_out(full, len);
 		write_dropped(dropped);
 		pthread_mutex_lock(&queue.lock);
 	}

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log — one event, one logfmt line on standard error.
+/* log — what happened, one line each (base/log_line.h), on standard error.
  *
- *   time=2026-01-31T12:00:00.000Z level=info event=record.set user=02ab… rev=7
- *
- * Values that need it are quoted and escaped, so that no peer can forge a
- * line; a line is at most LOG_LINE_MAX bytes. After log_start() lines go
- * through a bounded queue to a thread of their own, since standard error may
- * be a file or a stuck pipe and event loops must not wait for either; lines
- * that find the queue full are counted, and the count is logged.
+ * After log_start() lines go through a bounded queue to a thread of their own,
+ * since standard error may be a file or a stuck pipe and event loops must not
+ * wait for either. The thread gathers: a busy server's lines leave in few
+ * writes, and a line costs the loop that says it no system call. Lines that
+ * find the queue full are counted, and the count is logged.
  *
  * Never given to it: signatures, keys, record contents, database URLs.
  * Threads: any. */
@@ -18,39 +16,30 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/log_line.h"
 #include "base/slice.h"
 
-#define LOG_LINE_MAX   1024 /* fits every event with bounded values */
-#define LOG_VALUE_MAX  256  /* one value, after escaping */
 #define LOG_STOP_MAX_S 1
-#define LOG_QUEUE_MAX  (256 * 1024) /* bytes: some seconds of a busy server */
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
-
-struct log_field {
-	const char *key;
-	enum { LOG_SLICE, LOG_U64, LOG_I64 } type;
-	union {
-		struct slice text; /* borrow(until log_emit returns) */
-		uint64_t u64;
-		int64_t i64;
-	};
-};
+/* Bytes that wait to be written: 0.1 s of 25,000 calls a second, as long as
+ * the one who reads our lines may stand still without losing any. */
+#define LOG_QUEUE_MAX (1024 * 1024)
+/* Of these only warnings and errors get the last: calls do not crowd them
+ * out. */
+#define LOG_QUEUE_KEPT (64 * 1024)
+/* A line waits so long for others to be written with it, unless it is a
+ * warning or an error, or half the queue is full. */
+#define LOG_GATHER_MS 20
 
 #define F_SLICE(k, s)                                                          \
 	((struct log_field){.key = (k), .type = LOG_SLICE, .text = (s)})
 #define F_STR(k, s) F_SLICE(k, slice_str(s))
+#define F_HEX(k, s)                                                            \
+	((struct log_field){.key = (k), .type = LOG_HEX, .text = (s)})
 #define F_U64(k, v)                                                            \
 	((struct log_field){.key = (k), .type = LOG_U64, .u64 = (v)})
 #define F_I64(k, v)                                                            \
 	((struct log_field){.key = (k), .type = LOG_I64, .i64 = (v)})
-
-/* What an object adds to each line about it: a connection its number, a call
- * its method. Parents come first. NULL is the empty context. */
-struct log_ctx {
-	const struct log_ctx *parent; /* ref */
-	struct log_field field;
-};
 
 #define log_at(level, ctx, event, ...)                                         \
 	do {                                                                   \
@@ -69,6 +58,13 @@ struct log_ctx {
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 
+/* How lines look; logfmt without priorities until set. Before log_start(). */
+void log_set_style(struct log_style style);
+
+/* Whether standard error is a stream of systemd's journal. `journal_stream` is
+ * the value of JOURNAL_STREAM (systemd.exec(5)), or NULL. */
+bool log_is_journal(const char *journal_stream);
+
 /* "error", "warn", "info" or "debug". Returns: 0, ERR_INVALID. */
 MUSTCHECK int log_level_parse(struct slice text, enum log_level *ret_level);
 
@@ -81,9 +77,3 @@ void log_stop(void);
 /* `fields` ends with one whose key is NULL. Use the macros above. */
 void log_emit(enum log_level level, const struct log_ctx *ctx,
 	const char *event, const struct log_field *fields);
-
-/* The line as log_emit() would write it, newline included, without a NUL;
- * `wall_ns` is its time. Returns its length. For log.c and its tests. */
-size_t log_format(char out[LOG_LINE_MAX], int64_t wall_ns, enum log_level level,
-	const struct log_ctx *ctx, const char *event,
-	const struct log_field *fields);

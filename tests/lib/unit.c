@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define CASE_TIMEOUT_S 60 /* sanitizers on a busy machine are slow */
 
 static struct unit_test *first, **tail = &first;
@@ -61,6 +63,7 @@ int main(int argc, char **argv)
 	SRunner *runner;
 	int failed;
 
+	log_set_level(LOG_WARN); /* a line per call would hide the cases */
 	argument = argc > 1 ? argv[1] : NULL;
 	for (t = first; t; t = t->next) {
 		if (!left_out(t->module))

@@ -92,7 +92,8 @@ static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
 	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL",
 	"DATABASE_DIRECT_URL", "DATABASE_POOL_SIZE", "DATABASE_POOLER",
 	"CA_CERT", "CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY",
-	"LOG_LEVEL", "SHARDS", "MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
+	"LOG_LEVEL", "LOG_FORMAT", "SHARDS",
+	"MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
 	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
 	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
 	"MAX_CONNECTION_AGE", "TLS_CERT_FILE", "TLS_KEY_FILE",
@@ -220,6 +221,10 @@ TEST(config, words_have_their_meaning)
 	ck_assert_int_eq(config.log_level, LOG_DEBUG);
 	ck_assert_int_eq(load("LOG_LEVEL", "error"), 0);
 	ck_assert_int_eq(config.log_level, LOG_ERROR);
+	ck_assert_int_eq(load("LOG_FORMAT", "json"), 0);
+	ck_assert(config.log_json);
+	ck_assert_int_eq(load("LOG_FORMAT", "logfmt"), 0);
+	ck_assert(!config.log_json);
 	ck_assert_int_eq(load("CRL_START_POLICY", "closed"), 0);
 	ck_assert_int_eq(config.crl_start, CRL_START_CLOSED);
 	ck_assert_int_eq(load("CRL_START_POLICY", "open"), 0);
@@ -332,6 +337,7 @@ TEST(config, other_words_are_refused)
 {
 	check_refused("LOG_LEVEL", "INFO");
 	check_refused("LOG_LEVEL", "s3cretpassword");
+	check_refused("LOG_FORMAT", "JSON");
 	check_refused("CRL_START_POLICY", "Open");
 	check_refused("CRL_START_POLICY", "s3cretpassword");
 	check_refused("LIST_OVERLAP", "true");

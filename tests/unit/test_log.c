@@ -3,148 +3,13 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 
 #include "lib/unit.h"
-
-/* 2026-01-31T12:00:00.007Z */
-#define WHEN INT64_C(1769860800007654321)
-#define HEAD "time=2026-01-31T12:00:00.007Z level=info event="
-
-static char line[LOG_LINE_MAX + 1];
-
-/* The line, without its newline, as text. */
-static const char *format(const struct log_ctx *ctx, const char *event,
-	const struct log_field *fields)
-{
-	size_t len = log_format(line, WHEN, LOG_INFO, ctx, event, fields);
-
-	ck_assert_uint_le(len, LOG_LINE_MAX);
-	ck_assert_int_eq(line[len - 1], '\n');
-	line[len - 1] = '\0';
-	ck_assert_ptr_null(strchr(line, '\n'));
-	return line;
-}
-
-/* How one value is written. */
-static const char *written(struct slice value)
-{
-	const char *text = format(NULL, "e",
-		(const struct log_field[]){F_SLICE("v", value), {.key = NULL}});
-
-	ck_assert_int_eq(strncmp(text, HEAD "e v=", strlen(HEAD "e v=")), 0);
-	return text + strlen(HEAD "e v=");
-}
-
-TEST(log, a_line_has_time_level_event_context_and_fields)
-{
-	const struct log_ctx server = {.field = F_STR("server", "a")};
-	const struct log_ctx conn = {
-		.parent = &server, .field = F_U64("conn", UINT64_MAX)};
-
-	ck_assert_str_eq(
-		format(&conn, "record.set",
-			(const struct log_field[]){F_I64("n", INT64_MIN),
-				F_STR("id", "x"), {.key = NULL}}),
-		HEAD "record.set server=a conn=18446744073709551615 "
-		     "n=-9223372036854775808 id=x");
-	ck_assert_str_eq(
-		format(NULL, "e", (const struct log_field[]){{.key = NULL}}),
-		HEAD "e");
-}
-
-TEST(log, a_value_that_needs_it_is_quoted)
-{
-	ck_assert_str_eq(written(slice_str("plain/text:1")), "plain/text:1");
-	ck_assert_str_eq(written(slice_str("")), "\"\"");
-	ck_assert_str_eq(written(slice_of(NULL, 0)), "\"\"");
-	ck_assert_str_eq(written(slice_str("two words")), "\"two words\"");
-	ck_assert_str_eq(written(slice_str("a=b")), "\"a=b\"");
-	ck_assert_str_eq(written(slice_str("a\"b")), "\"a\\\"b\"");
-	ck_assert_str_eq(written(slice_str("a\\b")), "\"a\\\\b\"");
-	ck_assert_str_eq(
-		written(slice_str("x\nlevel=error")), "\"x\\x0alevel=error\"");
-	ck_assert_str_eq(written(slice_of("a\0b", 3)), "\"a\\x00b\"");
-	ck_assert_str_eq(written(slice_str("\x1b[2J")), "\"\\x1b[2J\"");
-	ck_assert_str_eq(written(slice_str("\xe2\x80\xa8\x7f")),
-		"\"\\xe2\\x80\\xa8\\x7f\"");
-}
-
-/* Reads what put_quoted() wrote, as a logfmt parser does. */
-static size_t unquote(const char *text, uint8_t *out)
-{
-	size_t n = 0;
-	char hex[3] = {0};
-
-	ck_assert_int_eq(*text++, '"');
-	for (; *text != '"'; text++) {
-		ck_assert(*text >= ' ' && *text < 0x7f);
-		if (*text != '\\') {
-			out[n++] = (uint8_t)*text;
-		} else if (*++text == 'x') {
-			memcpy(hex, text + 1, 2);
-			out[n++] = (uint8_t)strtoul(hex, NULL, 16);
-			text += 2;
-		} else {
-			out[n++] = (uint8_t)*text;
-		}
-	}
-	ck_assert_int_eq(text[1], '\0');
-	return n;
-}
-
-TEST(log, every_byte_comes_back_from_its_quotes)
-{
-	uint8_t value[3] = {' ', 0, 'z'}, back[16];
-
-	for (int c = 0; c < 256; c++) {
-		value[1] = (uint8_t)c;
-		ck_assert_uint_eq(
-			unquote(written(slice_of(value, 3)), back), 3);
-		ck_assert_mem_eq(back, value, 3);
-	}
-}
-
-TEST(log, a_value_is_bounded_after_escaping)
-{
-	static const char kinds[] = "x\" \n\xff";
-	char value[5 * LOG_VALUE_MAX];
-	uint8_t back[sizeof(value)];
-	const char *text;
-	size_t n;
-
-	for (size_t k = 0; k < sizeof(kinds); k++) {
-		memset(value, kinds[k], sizeof(value));
-		text = written(slice_of(value, sizeof(value)));
-		/* Two quotes, and dots for what was left out. */
-		ck_assert_uint_le(strlen(text), LOG_VALUE_MAX + 5);
-		ck_assert_uint_ge(strlen(text), LOG_VALUE_MAX);
-		n = unquote(text, back);
-		ck_assert_mem_eq(back + n - 3, "...", 3);
-		ck_assert_mem_eq(back, value, n - 3);
-	}
-	memset(value, 'x', sizeof(value));
-	text = written(slice_of(value, LOG_VALUE_MAX));
-	ck_assert_uint_eq(strlen(text), LOG_VALUE_MAX);
-	ck_assert_ptr_null(strchr(text, '.'));
-}
-
-TEST(log, a_line_is_bounded)
-{
-	char value[LOG_VALUE_MAX];
-	struct log_field fields[20];
-
-	memset(value, 'x', sizeof(value));
-	for (size_t i = 0; i < ARRAY_LEN(fields) - 1; i++)
-		fields[i] = F_SLICE("key", slice_of(value, sizeof(value)));
-	fields[ARRAY_LEN(fields) - 1] = (struct log_field){.key = NULL};
-	ck_assert_uint_eq(log_format(line, WHEN, LOG_INFO, NULL, "e", fields),
-		LOG_LINE_MAX);
-	ck_assert_int_eq(line[LOG_LINE_MAX - 1], '\n');
-}
 
 TEST(log, levels_have_names)
 {
@@ -174,6 +39,7 @@ static void redirect(int fd)
 	real_stderr = dup(STDERR_FILENO);
 	ck_assert_int_ge(real_stderr, 0);
 	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	log_set_level(LOG_INFO);
 }
 
 static void restore(void)
@@ -305,11 +171,10 @@ static void *copy_out(void *arg)
 	return file;
 }
 
-/* Nobody reads standard error: the caller is not kept waiting, and afterwards
- * the log says how many lines it lost. */
-TEST(log, a_stuck_pipe_holds_up_nobody)
+/* Standard error is a pipe that nobody reads until say_to_nobody() has ended.
+ * Returns what came out of it in the end. */
+static FILE *say_to_nobody(void (*say)(void))
 {
-	enum { LONG_TIME = 20000 }; /* lines: several times queue and pipe */
 	pthread_t reader;
 	int fds[2];
 	void *file;
@@ -318,16 +183,48 @@ TEST(log, a_stuck_pipe_holds_up_nobody)
 	redirect(fds[1]);
 	close(fds[1]);
 	ck_assert_int_eq(log_start(), 0);
-	for (int i = 0; i < LONG_TIME; i++)
-		log_info(NULL, "line", F_I64("writer", 0), F_I64("n", i));
+	say();
 	ck_assert_int_eq(pthread_create(&reader, NULL, copy_out, &fds[0]), 0);
 	log_stop();
 	restore();
 	ck_assert_int_eq(pthread_join(reader, &file), 0);
+	close(fds[0]);
+	return file;
+}
+
+enum { LONG_TIME = 50000 }; /* lines: several times queue and pipe */
+
+static void say_much(void)
+{
+	for (int i = 0; i < LONG_TIME; i++)
+		log_info(NULL, "line", F_I64("writer", 0), F_I64("n", i));
+}
+
+/* The caller is not kept waiting, and afterwards the log says how many lines it
+ * lost. */
+TEST(log, a_stuck_pipe_holds_up_nobody)
+{
+	FILE *file = say_to_nobody(say_much);
+
 	ck_assert_int_eq(account_for(file), LONG_TIME);
 	ck_assert_int_ge(count_events(file, "log.dropped"), 1);
 	(void)fclose(file);
-	close(fds[0]);
+}
+
+static void say_much_and_warn(void)
+{
+	say_much();
+	for (int i = 0; i < 100; i++)
+		log_warn(NULL, "warning");
+}
+
+TEST(log, warnings_find_room_when_other_lines_do_not)
+{
+	FILE *file = say_to_nobody(say_much_and_warn);
+
+	ck_assert_int_eq(count_events(file, "warning"), 100);
+	ck_assert_int_lt(count_events(file, "line"), LONG_TIME);
+	(void)fclose(file);
 }
 
 TEST(log, after_stop_lines_are_written_at_once_and_it_can_start_anew)
@@ -343,6 +240,48 @@ TEST(log, after_stop_lines_are_written_at_once_and_it_can_start_anew)
 		ck_assert_int_eq(count_events(file, "direct"), i + 1);
 	}
 	log_stop();
+	restore();
+	(void)fclose(file);
+}
+
+TEST(log, a_line_is_written_though_no_other_follows)
+{
+	char text[LOG_LINE_MAX];
+	int fds[2];
+	ssize_t n;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	redirect(fds[1]);
+	close(fds[1]);
+	ck_assert_int_eq(log_start(), 0);
+	log_info(NULL, "alone");
+	n = read(fds[0], text, sizeof(text)); /* the case has a deadline */
+	ck_assert_int_gt(n, 0);
+	ck_assert_ptr_nonnull(memmem(text, (size_t)n, "event=alone\n", 12));
+	log_stop();
+	restore();
+	close(fds[0]);
+}
+
+TEST(log, the_journal_is_known_by_its_stream)
+{
+	FILE *file = temporary();
+	struct stat st;
+	char text[64];
+
+	ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+	(void)snprintf(text, sizeof(text), "%llu:%llu",
+		(unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	ck_assert(log_is_journal(text));
+	(void)snprintf(text, sizeof(text), "%llu:%llu",
+		(unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino + 1);
+	ck_assert(!log_is_journal(text));
+	ck_assert(!log_is_journal(NULL));
+	ck_assert(!log_is_journal(""));
+	ck_assert(!log_is_journal("8"));
+	ck_assert(!log_is_journal("8:"));
+	ck_assert(!log_is_journal("8:9x"));
 	restore();
 	(void)fclose(file);
 }
