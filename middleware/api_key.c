@@ -227,11 +227,14 @@ int api_key_verify(struct api_key_verifier *v, struct slice authorization,
 	X509 *cert = NULL;
 	int r;
 
+	ret_hash[0] = '\0';
 	if (!authorization.ptr || !slice_starts_with(authorization, scheme) ||
 		key.len == 0 || key.len > API_KEY_MAX)
 		return errmsg_set(reterr, ERR_INVALID, "invalid auth header");
 	if (EVP_Digest(key.ptr, key.len, hash, NULL, EVP_sha256(), NULL) != 1)
 		return errmsg_set(reterr, ERR_INVALID, "%s", not_verified);
+	hex_encode(slice_of(hash, HASH_BYTES), ret_hash);
+	ret_hash[API_KEY_HASH_HEX] = '\0';
 	if (!passed_before(v, hash, now_s)) {
 		r = examine(v, key, crl, now_s, &cert, reterr);
 		if (r < 0)
@@ -239,7 +242,5 @@ int api_key_verify(struct api_key_verifier *v, struct slice authorization,
 		remember(v, hash, cert);
 		X509_free(cert);
 	}
-	hex_encode(slice_of(hash, HASH_BYTES), ret_hash);
-	ret_hash[API_KEY_HASH_HEX] = '\0';
 	return 0;
 }

@@ -29,7 +29,8 @@ void api_key_verifier_free(struct api_key_verifier **verifier);
 void api_key_forget(struct api_key_verifier *v);
 
 /* Checks the value of an `authorization` header (ptr NULL: there is none)
- * against the CA, the time and the list (NULL: none).
+ * against the CA, the time and the list (NULL: none). *ret_hash is written
+ * also for a key that is refused; "" when there is none that could be one.
  * Returns: 0; ERR_INVALID with the sentence for the client. */
 MUSTCHECK int api_key_verify(struct api_key_verifier *v,
 	struct slice authorization, const struct crl *crl, int64_t now_s,

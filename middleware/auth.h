@@ -33,7 +33,8 @@ void auth_free(struct auth **auth);
 void auth_set_crl(struct auth *auth, struct crl *crl);
 
 /* Checks the value of the `authorization` header (ptr NULL when absent).
- * `now_s` is wall time. *ret_hash is "" when no API key is asked for.
+ * `now_s` is wall time. *ret_hash is "" when no API key is asked for, or none
+ * was sent; it is written also for one that is refused.
  * Returns: 0, AUTH_DENIED. */
 MUSTCHECK int auth_api_key(struct auth *auth, struct slice authorization,
 	int64_t now_s, char ret_hash[API_KEY_HASH_HEX + 1],

@@ -31,7 +31,7 @@ NODE_FROM_NPM = '22'
 NPM_OF_NODE = '10'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
-       'tls', 'python_client', 'health', 'reflection', 'interop', 'web',
+       'tls', 'logs', 'python_client', 'health', 'reflection', 'interop', 'web',
        'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
        'attacks', 'connections', 'history', 'service', 'restart']
 STORES = ['sqlite', 'postgres']

@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -285,7 +286,18 @@ static void set_up_host(struct shard *s, struct conn_host *host,
 		conn_host_set_tls(host, shared->tls);
 }
 
-static void set_up(struct shard *s, const struct shard_shared *shared)
+/* Returns: 0, ERR_SYS. */
+static int draw_request_ids(struct shard *s)
+{
+	uint8_t *random = s->rpc.request_ids.random;
+
+	return getrandom(random, REQUEST_ID_RANDOM, 0) == REQUEST_ID_RANDOM
+		       ? 0
+		       : ERR_SYS;
+}
+
+/* Returns: 0, ERR_SYS. */
+static int set_up(struct shard *s, const struct shard_shared *shared)
 {
 	const struct config *config = shared->config;
 
@@ -316,6 +328,7 @@ static void set_up(struct shard *s, const struct shard_shared *shared)
 	set_up_host(
 		s, &s->ports[PORT_NATIVE], shared, CONN_H2, grpc_on_request);
 	set_up_host(s, &s->ports[PORT_WEB], shared, CONN_H1_H2, web_on_request);
+	return draw_request_ids(s);
 }
 
 /* Returns: 0; ERR_* with a sentence. */
@@ -378,9 +391,10 @@ int shard_start(unsigned number, const struct shard_shared *shared,
 	r = make_services(s, shared->config, shared->store, reterr);
 	if (r < 0)
 		return r;
-	set_up(s, shared);
+	r = set_up(s, shared);
 	(void)snprintf(name, sizeof(name), "shard-%u", number);
-	r = thread_start(&s->thread, name, shard_main, s);
+	if (r == 0)
+		r = thread_start(&s->thread, name, shard_main, s);
 	if (r < 0) {
 		release_connections(s);
 		return errmsg_set(reterr, r, "cannot start a thread");

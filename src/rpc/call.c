@@ -39,7 +39,7 @@ static void count_time(const struct call *c)
 	struct loop *loop = c->server->loop;
 
 	metrics_duration(loop_metrics(loop), metrics_call_time(method_of(c)),
-		loop_latest_ns(loop) - c->began_ns);
+		loop_latest_ns(loop) - c->log.begun_ns);
 }
 
 static void count_end(const struct call *c, enum rpc_status status)
@@ -54,7 +54,8 @@ void call_set_state(struct call *c, enum call_state state)
 	assert(states[c->state].next & BIT(state));
 	if (c->state < CALL_STREAMING && state >= CALL_STREAMING)
 		count_time(c);
-	log_debug(&c->log, "call.state", F_STR("from", states[c->state].name),
+	log_debug(&c->log.method, "call.state",
+		F_STR("from", states[c->state].name),
 		F_STR("to", states[state].name));
 	c->state = state;
 	if (state >= CALL_ENDING)
@@ -153,7 +154,7 @@ struct arena *call_arena(struct call *c)
 
 const struct log_ctx *call_log(const struct call *c)
 {
-	return &c->log;
+	return &c->log.method;
 }
 
 int64_t call_deadline_ns(const struct call *c)
@@ -166,7 +167,7 @@ int64_t call_deadline_ns(const struct call *c)
 /* The reply cannot even be failed properly: the peer sees a reset stream. */
 static void break_off(struct call *c)
 {
-	log_warn(&c->log, "call.broken_off");
+	log_warn(&c->log.method, "call.broken_off");
 	exchange_reset(c->exchange);
 }
 
@@ -204,6 +205,7 @@ static void finish(struct call *c, enum rpc_status status, const char *text)
 	size_t before = c->exchange->unsent;
 
 	stop_waiting(c);
+	c->log.status = status;
 	count_end(c, status);
 	call_set_state(c, CALL_ENDING);
 	if (c->codec->finish(c, status, text) < 0 || watch_more(c, before) < 0)
@@ -219,10 +221,14 @@ void call_fail(struct call *c, enum rpc_status status, const char *text)
 /* Returns: 0, ERR_*. */
 static int send_framed(struct call *c, struct buf *message)
 {
-	size_t before = c->exchange->unsent;
+	size_t before = c->exchange->unsent, len = buf_len(message);
 	int r = c->codec->send(c, message);
 
-	return r == 0 ? watch_more(c, before) : r;
+	if (r < 0)
+		return r;
+	c->log.n_sent++;
+	c->log.sent_bytes += len;
+	return watch_more(c, before);
 }
 
 /* A message that compresses badly goes as it is, and so does a large one: the
@@ -395,6 +401,7 @@ static void on_closed(struct exchange *x)
 
 	timer_clear(&c->stalled);
 	intake_release(c);
+	call_log_end(c);
 	c->arena = x->arena;
 	arena_init(&x->arena, 0);
 	c->exchange = NULL;
@@ -404,7 +411,7 @@ static void on_closed(struct exchange *x)
 		count_end(c, RPC_CANCELLED); /* nobody waits for a status */
 	call_set_state(c, CALL_CLOSED);
 	/* A held call may live longer than its connection. */
-	c->log.parent = NULL;
+	c->log.id.parent = NULL;
 	free_if_unheld(c);
 }
 
@@ -437,7 +444,7 @@ static void on_stalled(struct timer *t)
 	if (taken >= c->stalled_due && watch_for_stall(c) == 0)
 		return;
 	metrics_add(call_metrics(c), METRIC_CALLS_STALLED + method_of(c), 1);
-	log_info(&c->log, "call.peer_does_not_read");
+	log_info(&c->log.method, "call.peer_does_not_read");
 	exchange_reset(c->exchange);
 }
 
@@ -453,9 +460,7 @@ struct call *call_new(struct rpc_server *server, struct exchange *x,
 	c->http_status = 200;
 	c->exchange = x;
 	c->state = CALL_RECEIVING;
-	c->began_ns = loop_now_ns(server->loop);
-	c->log.parent = x->log;
-	c->log.field = F_SLICE("path", x->path);
+	call_log_begin(c);
 	c->deadline.on_due = on_deadline;
 	c->stalled.on_due = on_stalled;
 	c->over.run = run_over;

@@ -57,6 +57,9 @@ enum call_state {
 #define CALL_METADATA_FIELDS_MAX 8
 #define CALL_METADATA_BYTES_MAX	 4096
 
+/* What a service adds to the line that the log has of each call. */
+#define CALL_LOG_FIELDS_MAX 4
+
 /* One method of a service. */
 struct rpc_method {
 	const char *name;
@@ -73,7 +76,9 @@ struct rpc_service {
 	const char *name; /* with its package: "sync.Syncer" */
 	const struct rpc_method *methods;
 	size_t n_methods;
-	void *ctx; /* the service's, for call_service() */
+	void *ctx;  /* the service's, for call_service() */
+	bool quiet; /* asked again and again by machines: the log tells of its
+		     * calls at debug only */
 };
 
 /* For a service that must know more of a call's life; each may be NULL. */
@@ -99,6 +104,11 @@ struct loop *call_loop(const struct call *c);
 struct metrics *call_metrics(const struct call *c); /* the loop's */
 struct arena *call_arena(struct call *c);
 const struct log_ctx *call_log(const struct call *c);
+
+/* One more field of the line about this call, which is written when it is
+ * closed: of who asks, as soon as that is known. Its text lives as long as the
+ * call does, as what is in its arena. No more than CALL_LOG_FIELDS_MAX. */
+void call_log_add(struct call *c, struct log_field field);
 
 /* On the loop's clock; 0 when the client set none. */
 int64_t call_deadline_ns(const struct call *c);

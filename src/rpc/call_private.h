@@ -31,6 +31,21 @@ struct call_fields {
 	size_t bytes;
 };
 
+/* What the log says of the call. */
+struct call_log {
+	struct log_ctx id;     /* child of the connection's, until CLOSED */
+	struct log_ctx method; /* its child, and the context of all lines */
+	char made_id[REQUEST_ID_MADE_MAX];
+	struct log_field added[CALL_LOG_FIELDS_MAX];
+	size_t n_added;
+	int64_t begun_ns;	/* on the loop's clock */
+	enum rpc_status status; /* that the call was ended with */
+	uint64_t n_received;	/* messages, and their bytes as they came */
+	uint64_t received_bytes;
+	uint64_t n_sent; /* and as they were sent, with their prefix */
+	uint64_t sent_bytes;
+};
+
 struct intake;
 
 struct call {
@@ -43,7 +58,7 @@ struct call {
 	struct arena arena; /* own, from CLOSED on; before, the exchange's */
 	struct message_reader request; /* own */
 	struct arena asked; /* own; a server-streaming call's request */
-	struct log_ctx log; /* child of the connection's, until CLOSED */
+	struct call_log log;
 	struct timer deadline;
 	/* Waits for room for its reply; NULL: it does not. */
 	void (*go)(struct call *c, void *ctx);
@@ -53,7 +68,6 @@ struct call {
 	size_t stalled_unsent; /* as many if the peer took none since then */
 	size_t stalled_due;    /* of these, so many must have gone by then */
 	int64_t deadline_ns;
-	int64_t began_ns;
 	const struct call_hooks *hooks; /* ref */
 	void *ctx;			/* hooks' */
 	struct deferred over;
@@ -86,6 +100,17 @@ void call_set_timeout(struct call *c, int64_t timeout_ns);
 /* The request's headers are accepted and the method is found; without it being
  * called, the request's message is not waited for. */
 void call_accept(struct call *c);
+
+/* call_log.c: the call begins; it is closed, but its exchange is still there.
+ */
+void call_log_begin(struct call *c);
+void call_log_end(struct call *c);
+
+/* Of the client's choice, or made. In the exchange's arena or in the call. */
+static inline struct slice call_request_id(const struct call *c)
+{
+	return c->log.id.field.text;
+}
 
 /* Moves on; what the table of states in call.c forbids is a bug. */
 void call_set_state(struct call *c, enum call_state state);

@@ -208,6 +208,7 @@ int health_new(struct rpc_server *server, struct health **ret_health)
 		.methods = methods,
 		.n_methods = ARRAY_LEN(methods),
 		.ctx = h,
+		.quiet = true,
 	};
 	list_init(&h->watchers);
 	*ret_health = h;

@@ -147,7 +147,8 @@ static void run(struct call *c)
 	if (c->deadline_ns == 0)
 		timer_clear(&c->deadline);
 	else if (timer_set(&c->deadline, c->server->loop, c->deadline_ns) < 0)
-		log_warn(&c->log, "call.no_deadline"); /* it is set already */
+		log_warn(call_log(c),
+			"call.no_deadline"); /* it is set already */
 	call_set_state(c, CALL_RUNNING);
 	c->method->start(c);
 }
@@ -202,6 +203,7 @@ static void hand_over(struct call *c)
 	struct intake *in = c->intake;
 
 	timer_clear(&in->overdue);
+	c->log.n_received++;
 	if (open_message(c) && c->hooks && c->hooks->on_message) {
 		in->in_hook = true;
 		c->hooks->on_message(c);
@@ -383,6 +385,7 @@ void intake_body(struct exchange *x, struct slice bytes)
 	struct call *c = x->ctx;
 	int r;
 
+	c->log.received_bytes += bytes.len;
 	if (c->intake)
 		stream_body(c, bytes);
 	if (c->state != CALL_RECEIVING)

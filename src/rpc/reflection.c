@@ -245,6 +245,7 @@ static struct rpc_service service_named(struct reflection *r, const char *name)
 		.methods = methods,
 		.n_methods = ARRAY_LEN(methods),
 		.ctx = r,
+		.quiet = true,
 	};
 }
 

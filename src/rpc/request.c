@@ -16,7 +16,7 @@
 #define MIRRORED_TYPE_MAX 128
 
 /* What headers beside grpc-message take up, as peers count it. */
-#define REPLY_HEADERS_OTHER 512
+#define REPLY_HEADERS_OTHER (512 + REQUEST_ID_MAX)
 
 bool request_reject(struct call *c, unsigned http_status,
 	enum rpc_status status, const char *fmt, ...)
@@ -83,6 +83,11 @@ int status_headers(struct call *c, enum rpc_status status, const char *text,
 	if (status == RPC_UNIMPLEMENTED && !c->reply_started)
 		headers[n++] = (struct reply_header){
 			"grpc-accept-encoding", slice_str("identity,gzip")};
+	/* What to ask us about. Of what succeeded nobody asks, and a client
+	 * that means to can name its requests itself. */
+	if (status != RPC_OK)
+		headers[n++] = (struct reply_header){
+			REQUEST_ID_HEADER, call_request_id(c)};
 	*ret_n = n;
 	return 0;
 }

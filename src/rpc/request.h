@@ -28,7 +28,7 @@ bool request_mirror_type(struct call *c, struct slice type);
 MUSTCHECK int request_receive(struct call *c, struct slice bytes);
 
 /* The status as headers, in the exchange's arena. Returns: 0, ERR_NOMEM. */
-#define STATUS_HEADERS_MAX 3
+#define STATUS_HEADERS_MAX 4
 MUSTCHECK int status_headers(struct call *c, enum rpc_status status,
 	const char *text, struct reply_header headers[STATUS_HEADERS_MAX],
 	size_t *ret_n);

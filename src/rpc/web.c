@@ -19,7 +19,7 @@
 /* What scripts of other origins may read. */
 #define EXPOSED                                                                \
 	"content-type, grpc-encoding, grpc-accept-encoding, grpc-status, "     \
-	"grpc-message, grpc-status-details-bin"
+	"grpc-message, grpc-status-details-bin, " REQUEST_ID_HEADER
 
 /* How long browsers may go without asking again, in seconds; they cap it. */
 #define PREFLIGHT_MAX_AGE "7200"
@@ -101,7 +101,7 @@ static int send_text(struct call *c, struct buf *bytes)
 static int put_trailers(
 	struct buf *b, const struct reply_header *trailers, size_t n)
 {
-	int r = message_begin(b, STATUS_HEADERS_MAX * 64 +
+	int r = message_begin(b, STATUS_HEADERS_MAX * 64 + REQUEST_ID_MAX +
 					 3 * GRPC_MESSAGE_MAX +
 					 2 * CALL_METADATA_BYTES_MAX);
 	size_t i;
@@ -276,6 +276,8 @@ static void answer_page(struct exchange *x)
 	const struct page *page = x->ctx;
 	bool serving = page->server->serving;
 
+	log_debug(x->log, "page", F_SLICE("http_method", x->method),
+		F_SLICE("path", x->path));
 	if (is_preflight(x))
 		reply_preflight(x);
 	else if (slice_eq_str(x->path, "/health"))

@@ -6,6 +6,7 @@
 struct listener {
 	struct subscriber subscriber;
 	struct call *call; /* ref; the listener is in its arena */
+	struct user_id user;
 };
 
 /* Tells what is in the slot, unless an earlier message still waits: then
@@ -58,17 +59,14 @@ static const struct call_hooks listener_hooks = {
 	.on_over = on_over,
 };
 
-static void subscribe(struct call *c, const struct user_id *user)
+static void subscribe(struct call *c, struct listener *l)
 {
-	struct listener *l = arena_zalloc(call_arena(c), sizeof(*l));
 	const Sync__Notification greeting = SYNC__NOTIFICATION__INIT;
 	struct syncer *s = call_service(c);
 
-	if (l) {
-		l->call = c;
-		l->subscriber.on_notice = on_notice;
-	}
-	if (!l || hub_subscribe(s->hub, &l->subscriber, user) < 0) {
+	l->call = c;
+	l->subscriber.on_notice = on_notice;
+	if (hub_subscribe(s->hub, &l->subscriber, &l->user) < 0) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
 		return;
 	}
@@ -84,16 +82,21 @@ void listen_changes_start(struct call *c)
 	const Sync__ListenChangesRequest *request =
 		request_decode(c, &sync__listen_changes_request__descriptor);
 	struct signed_text *text;
-	struct user_id user;
+	struct listener *l;
 
 	if (!request || !request_in_time(c, request->request_time))
 		return;
+	l = arena_zalloc(call_arena(c), sizeof(*l));
+	if (!l) {
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+		return;
+	}
 	text = auth_begin(c);
 	if (!text)
 		return;
 	signed_text_listen_changes(text, request->request_time);
-	if (!auth_signature(c, request->signature, &user))
+	if (!auth_signature(c, request->signature, &l->user))
 		return;
 	call_drop_request(c);
-	subscribe(c, &user);
+	subscribe(c, l);
 }

@@ -43,7 +43,7 @@ MUSTCHECK bool request_valid(struct call *c, const char *fault);
 MUSTCHECK bool request_in_time(struct call *c, uint32_t request_time);
 
 /* Checks the API key and begins the signed text, which the method puts
- * together before auth_signature(). */
+ * together before auth_signature(). *ret_user lives as long as the call. */
 MUSTCHECK struct signed_text *auth_begin(struct call *c);
 MUSTCHECK bool auth_signature(struct call *c, ProtobufCBinaryData signature,
 	struct user_id *ret_user);

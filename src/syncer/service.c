@@ -55,19 +55,6 @@ bool request_in_time(struct call *c, uint32_t request_time)
 					loop_wall_ns(call_loop(c))));
 }
 
-/* What the log tells of who asks. The user agent is what browsers let a page
- * set, else the client's own. */
-static void log_identity(struct call *c, const char *api_key_hash)
-{
-	struct slice agent = call_metadata(c, "x-user-agent");
-
-	if (!agent.ptr)
-		agent = call_metadata(c, "user-agent");
-	log_debug(call_log(c), "call.identity",
-		F_STR("api_key_sha256", api_key_hash),
-		F_SLICE("user_agent", agent));
-}
-
 /* Returns whether the check passed; else the call has failed. */
 static bool auth_passed(struct call *c, int r, const struct errmsg *why)
 {
@@ -83,23 +70,25 @@ static bool auth_passed(struct call *c, int r, const struct errmsg *why)
 struct signed_text *auth_begin(struct call *c)
 {
 	struct syncer *s = call_service(c);
-	char hash[API_KEY_HASH_HEX + 1];
+	char *hash = arena_alloc(call_arena(c), API_KEY_HASH_HEX + 1);
 	struct errmsg why;
 	int r;
 
+	if (!hash) {
+		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
+		return NULL;
+	}
 	r = auth_api_key(s->auth, call_metadata(c, "authorization"),
 		loop_wall_ns(s->loop) / NS_PER_S, hash, &why);
-	if (!auth_passed(c, r, &why))
-		return NULL;
-	log_identity(c, hash);
-	return auth_begin_text(s->auth);
+	if (hash[0])
+		call_log_add(c, F_STR("api_key_sha256", hash));
+	return auth_passed(c, r, &why) ? auth_begin_text(s->auth) : NULL;
 }
 
 bool auth_signature(
 	struct call *c, ProtobufCBinaryData signature, struct user_id *ret_user)
 {
 	struct syncer *s = call_service(c);
-	char user[USER_ID_HEX + 1];
 	int64_t began_ns = loop_clock_ns(s->loop);
 	struct errmsg why;
 	int r;
@@ -109,10 +98,7 @@ bool auth_signature(
 		loop_clock_ns(s->loop) - began_ns);
 	if (!auth_passed(c, r, &why))
 		return false;
-	if (log_enabled(LOG_DEBUG)) {
-		user_id_hex(ret_user, user);
-		log_debug(call_log(c), "call.user", F_STR("user", user));
-	}
+	call_log_add(c, F_HEX("user", user_id_slice(ret_user)));
 	return true;
 }
 

@@ -584,11 +584,11 @@ async function proxyCases(server, secured) {
   const over = secured ? 'TLS' : 'clear';
   const named = (name, header, peer, options = {}) => test(
     `${name}, over ${over}: served as ${peer}`, async () => {
-      const before = lines(server, 'call.user').length;
+      const before = lines(server, 'call ').length;
       const session = new Proxied(server, header, { secured, ...options });
       assert.equal(await session.isServed(), true);
-      await logged(server, 'call.user', before + 1);
-      const line = lines(server, 'call.user').at(-1);
+      await logged(server, 'call ', before + 1);
+      const line = lines(server, 'call ').at(-1);
       assert.ok(line.includes(` peer=${peer} `), line);
       await session.close();
     });

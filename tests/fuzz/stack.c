@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "fuzz/fuzz.h"
 #include "http/h1_session.h"
 #include "http/h2_session.h"
@@ -102,6 +103,7 @@ static int make_session(struct stack *s, enum stack_kind kind)
 
 void stack_begin(struct stack *s, enum stack_kind kind)
 {
+	log_set_level(LOG_WARN); /* not a line per call */
 	*s = (struct stack){.closed = false};
 	fake_clock_init(&s->clock);
 	buf_init(&s->output, OUTPUT_MAX);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "http/conn.h"
 #include "loop/loop.h"
 #include "net/listener.h"
@@ -147,6 +148,7 @@ int main(void)
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	log_set_level(LOG_WARN); /* not a line per call, which nobody reads */
 	r = start(&s, &why);
 	if (r < 0) {
 		(void)fprintf(stderr, "interop-server: %s\n", why.text);

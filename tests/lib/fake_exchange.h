@@ -19,6 +19,7 @@ struct fake_exchange {
 	struct buf body;     /* of the reply; messages as they are framed */
 	char headers[1024];  /* of the reply, "name: value\n" each */
 	char trailers[1024]; /* if it had any; they end it */
+	char request_id[REQUEST_ID_MAX + 1]; /* that is kept out of both */
 	bool ended;
 	bool was_reset;
 	unsigned n_taken; /* calls of exchange_taken() */
@@ -29,12 +30,17 @@ static inline struct fake_exchange *fake_of(struct exchange *x)
 	return CONTAINER_OF(x, struct fake_exchange, x);
 }
 
-static inline void fake_note(
-	char text[1024], const struct reply_header *h, size_t n)
+static inline void fake_note(struct fake_exchange *f, char text[1024],
+	const struct reply_header *h, size_t n)
 {
 	size_t used = strlen(text);
 
 	for (size_t i = 0; i < n; i++) {
+		if (!strcmp(h[i].name, REQUEST_ID_HEADER)) {
+			(void)snprintf(f->request_id, sizeof(f->request_id),
+				"%.*s", SLICE_FMT(h[i].value));
+			continue;
+		}
 		used += (size_t)snprintf(text + used, 1024 - used, "%s: %.*s\n",
 			h[i].name, SLICE_FMT(h[i].value));
 		ck_assert_uint_lt(used, 1024);
@@ -47,7 +53,7 @@ static inline int fake_respond(struct exchange *x, unsigned status UNUSED,
 	struct fake_exchange *f = fake_of(x);
 
 	ck_assert_str_eq(f->headers, "");
-	fake_note(f->headers, headers, n);
+	fake_note(f, f->headers, headers, n);
 	f->ended = end;
 	return 0;
 }
@@ -72,7 +78,7 @@ static inline int fake_finish(
 	struct fake_exchange *f = fake_of(x);
 
 	ck_assert(!f->ended);
-	fake_note(f->trailers, trailers, n);
+	fake_note(f, f->trailers, trailers, n);
 	f->ended = true;
 	return 0;
 }

@@ -50,7 +50,7 @@ static const char *verdict_of(
 	static struct errmsg why;
 	int r;
 
-	(void)snprintf(hash, sizeof(hash), "untouched");
+	(void)snprintf(hash, sizeof(hash), "left as it was");
 	why.text[0] = '\0';
 	r = api_key_verify(verifier, header, crl, now_s, hash, &why);
 	if (r == 0) {
@@ -59,7 +59,8 @@ static const char *verdict_of(
 	}
 	ck_assert_int_eq(r, ERR_INVALID);
 	ck_assert_str_ne(why.text, "");
-	ck_assert_str_eq(hash, "untouched");
+	/* Of what could be a key; or that there is none. */
+	ck_assert(hash[0] == '\0' || strlen(hash) == API_KEY_HASH_HEX);
 	return why.text;
 }
 

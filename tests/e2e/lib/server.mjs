@@ -146,6 +146,7 @@ export class Server {
   async launch() {
     const [file, args] = endingWithUs(this.binary, this.args);
     this.stderr = '';
+    this.serving = false;
     this.told = 0;
     const child = spawn(file, args, {
       env: await this.environment(), stdio: ['ignore', 'ignore', 'pipe'],
@@ -163,7 +164,11 @@ export class Server {
       child.stderr.setEncoding('utf8');
       child.stderr.on('data', (text) => {
         if (this.stderr.length < STDERR_CAP) this.stderr += text;
-        if (this.stderr.includes('Server listening at')) resolve(true);
+        // Once: to search all that a busy server says would take long.
+        if (!this.serving && this.stderr.includes('Server listening at')) {
+          this.serving = true;
+          resolve(true);
+        }
       });
     });
     return this;
