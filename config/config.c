@@ -254,6 +254,8 @@ static const struct variable variables[] = {
 	{"CRL_START_POLICY", "open", parse_crl_start, FIELD(crl_start), 0, 0},
 	{"LOG_LEVEL", "info", parse_log_level, FIELD(log_level), 0, 0},
 	{"LOG_FORMAT", "logfmt", parse_log_format, FIELD(log_json), 0, 0},
+	/* A core has the database's password and what was under way. */
+	{"CORE_DUMPS", "off", parse_switch, FIELD(core_dumps), 0, 0},
 	{"SHARDS", NULL, parse_number, FIELD(shards), 1, SHARDS_MAX},
 	{"MAX_STREAMS_PER_CONNECTION", "100", parse_number, FIELD(max_streams),
 		1, 1000},

@@ -48,6 +48,7 @@ struct config {
 	enum crl_start_policy crl_start;     /* CRL_START_POLICY */
 	enum log_level log_level;	     /* LOG_LEVEL */
 	bool log_json;			     /* LOG_FORMAT */
+	bool core_dumps;		     /* CORE_DUMPS */
 	uint32_t shards;		     /* SHARDS; 0 was made #cores */
 	uint32_t max_streams;		     /* MAX_STREAMS_PER_CONNECTION */
 	uint32_t max_connections;	     /* MAX_CONNECTIONS */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "app/server.h"
@@ -56,6 +57,9 @@ static int run(const struct command *command, struct config *config,
 	log_set_level(config->log_level);
 	set_log_style(config->log_json);
 	mem_tune();
+	/* Nor may others of our user look into our memory. */
+	if (!config->core_dumps && prctl(PR_SET_DUMPABLE, 0) < 0)
+		return errmsg_set(reterr, ERR_SYS, "cannot forbid core dumps");
 	(void)umask(077); /* the database is nobody else's to read */
 	/* A peer that has gone is an error of one write, not our end. */
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // logs — a line for each call, in both formats; what clients send cannot forge
-// one; and what is secret shows nowhere: log, error texts.
+// one; and what is secret shows nowhere: log, error texts, core.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import {
-  closeSync, fstatSync, openSync, readFileSync,
+  closeSync, fstatSync, openSync, readFileSync, readdirSync,
 } from 'node:fs';
 import path from 'node:path';
 import { Authority } from './lib/ca.mjs';
@@ -17,7 +17,7 @@ import {
 } from './lib/server.mjs';
 import { Channel, contract } from './lib/service.mjs';
 import { Key, unzbase32 } from './lib/sign.mjs';
-import { suite, test, until } from './lib/tap.mjs';
+import { skip, suite, test, until } from './lib/tap.mjs';
 
 const SECONDS = 5;
 const FORMAT = /^[0-9a-f]{12}-[0-9a-f]+$/; // of the ids that we make
@@ -379,6 +379,44 @@ async function passwordCases() {
   }
 }
 
+/* ---- the core ---- */
+
+/** Has a server that may write a core take a record and abort. Gives the cores
+ * that it left. */
+async function aborted(env) {
+  const dir = temporaryDirectory();
+  const server = new Server({ env });
+  // The shell becomes the server, which inherits limit and directory.
+  server.binary = '/bin/sh';
+  server.args = ['-c',
+    `ulimit -c unlimited; cd ${dir}; exec ${binaryPath()}`];
+  await server.start();
+  const client = new Client(server.address);
+  await new User(client, new Key()).write({ id: 'a', data: PASSWORD });
+  client.close();
+  await server.stop('SIGABRT');
+  return readdirSync(dir).filter((name) => name.startsWith('core'))
+    .map((name) => path.join(dir, name));
+}
+
+async function coreCases() {
+  const pattern = readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim();
+  const [core] = /^core[^/]*$/.test(pattern)
+    ? await aborted({ CORE_DUMPS: 'on' }) : [];
+  if (!core) {
+    skip('a core is not written',
+      `this system writes cores to ${pattern}, or none`);
+    return;
+  }
+  await test('with CORE_DUMPS=on a core is written, and holds a record', () => {
+    assert.ok(readFileSync(core).includes(PASSWORD));
+  });
+  await test('a core is not written unless asked for', async () =>
+    assert.deepEqual(await aborted({ CORE_DUMPS: 'off' }), []));
+  await test('nor when nothing is said', async () =>
+    assert.deepEqual(await aborted({ CORE_DUMPS: '' }), []));
+}
+
 /* ---- the journal ---- */
 
 async function journalCases() {
@@ -427,5 +465,6 @@ await suite(async () => {
   await idCases();
   await secretCases();
   await passwordCases();
+  await coreCases();
   await journalCases();
 });

@@ -92,7 +92,7 @@ static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
 	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL",
 	"DATABASE_DIRECT_URL", "DATABASE_POOL_SIZE", "DATABASE_POOLER",
 	"CA_CERT", "CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY",
-	"LOG_LEVEL", "LOG_FORMAT", "SHARDS",
+	"LOG_LEVEL", "LOG_FORMAT", "CORE_DUMPS", "SHARDS",
 	"MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
 	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
 	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
@@ -225,6 +225,8 @@ TEST(config, words_have_their_meaning)
 	ck_assert(config.log_json);
 	ck_assert_int_eq(load("LOG_FORMAT", "logfmt"), 0);
 	ck_assert(!config.log_json);
+	ck_assert_int_eq(load("CORE_DUMPS", "on"), 0);
+	ck_assert(config.core_dumps);
 	ck_assert_int_eq(load("CRL_START_POLICY", "closed"), 0);
 	ck_assert_int_eq(config.crl_start, CRL_START_CLOSED);
 	ck_assert_int_eq(load("CRL_START_POLICY", "open"), 0);
@@ -338,6 +340,7 @@ TEST(config, other_words_are_refused)
 	check_refused("LOG_LEVEL", "INFO");
 	check_refused("LOG_LEVEL", "s3cretpassword");
 	check_refused("LOG_FORMAT", "JSON");
+	check_refused("CORE_DUMPS", "yes");
 	check_refused("CRL_START_POLICY", "Open");
 	check_refused("CRL_START_POLICY", "s3cretpassword");
 	check_refused("LIST_OVERLAP", "true");

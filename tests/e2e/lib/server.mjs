@@ -135,6 +135,8 @@ export class Server {
       PATH: process.env.PATH,
       ...pick(process.env, ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS',
         'LSAN_OPTIONS', 'LLVM_PROFILE_FILE']),
+      // Else only root may look at what it has open.
+      CORE_DUMPS: 'on',
       GRPC_LISTEN_ADDRESS: this.address,
       GRPC_WEB_LISTEN_ADDRESS: this.webAddress,
       ...await this.store.env(),
