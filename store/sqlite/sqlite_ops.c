@@ -367,8 +367,7 @@ static struct slice column(sqlite3_stmt *s, int at)
 	sqlite3_value *value = sqlite3_column_value(s, at);
 	const void *bytes = sqlite3_value_blob(value);
 
-	return slice_of(
-		bytes ? bytes : "", (size_t)sqlite3_value_bytes(value));
+	return slice_of(bytes ? bytes : "", (size_t)sqlite3_value_bytes(value));
 }
 
 /* Appends the row the statement is at, as page_append(). */
