@@ -17,8 +17,12 @@ struct arena_chunk {
 	_Alignas(ARENA_ALIGN) uint8_t bytes[];
 };
 
-/* With its header, and the word that malloc puts before it, 2 KiB. */
-#define ARENA_CHUNK (2048 - sizeof(size_t) - sizeof(struct arena_chunk))
+/* With its header, and the word that malloc puts before it, a power of two. An
+ * idle listener's call fits into the first chunk, and a busy call asks malloc
+ * rarely. */
+#define CHUNK(total) ((total) - sizeof(size_t) - sizeof(struct arena_chunk))
+#define FIRST_CHUNK  CHUNK(1024)
+#define NEXT_CHUNK   CHUNK(2048)
 
 void arena_init(struct arena *a, size_t cap)
 {
@@ -54,7 +58,7 @@ static struct arena_chunk *chunk_add(struct arena *a, size_t size)
 	a->used += total;
 	/* A chunk made for one big block goes behind the newest one, whose
 	 * free tail stays in use. */
-	if (a->chunks && size > ARENA_CHUNK) {
+	if (a->chunks && size > NEXT_CHUNK) {
 		chunk->next = a->chunks->next;
 		a->chunks->next = chunk;
 	} else {
@@ -73,7 +77,8 @@ void *arena_alloc(struct arena *a, size_t size)
 		return NULL;
 	size = (size + ARENA_ALIGN - 1) & ~(ARENA_ALIGN - 1);
 	if (!chunk || chunk->size - chunk->used < size) {
-		chunk = chunk_add(a, MAX(size, ARENA_CHUNK));
+		chunk = chunk_add(
+			a, MAX(size, a->chunks ? NEXT_CHUNK : FIRST_CHUNK));
 		if (!chunk)
 			return NULL;
 	}

@@ -12,6 +12,13 @@ struct slice exchange_header(const struct exchange *x, const char *name)
 	return slice_of(NULL, 0);
 }
 
+void exchange_drop_headers(struct exchange *x)
+{
+	x->headers = NULL;
+	x->method = x->path = slice_of("", 0);
+	arena_release(&x->header_arena);
+}
+
 void exchange_leave(struct exchange *x, struct leftover *left)
 {
 	if (!x->leftovers)

@@ -38,7 +38,7 @@ struct leftover {
 	struct leftovers *of; /* ref; NULL: the connection is gone */
 };
 
-/* A request header; names are lower case. In the exchange's arena. */
+/* A request header; names are lower case. In the exchange's header_arena. */
 struct header {
 	struct header *next;
 	struct slice name;
@@ -88,7 +88,8 @@ struct exchange {
 	const struct exchange_handler *handler; /* ref; set in on_request */
 	void *ctx;				/* the handler's */
 
-	struct arena arena; /* own; the request's headers and all made of it */
+	struct arena arena;	   /* own; what is made of the request */
+	struct arena header_arena; /* own; method, path, headers */
 	struct slice method;
 	struct slice path;
 	struct header *headers;	     /* in order of arrival */
@@ -111,6 +112,10 @@ struct exchange_server {
 
 /* First header of that name; ptr is NULL when there is none. */
 struct slice exchange_header(const struct exchange *x, const char *name);
+
+/* Frees method, path and headers, which are empty afterwards: an exchange may
+ * live for days, and headers may hold a certificate. */
+void exchange_drop_headers(struct exchange *x);
 
 /* Sends status and headers; `end`: and nothing else.
  * Returns: 0, ERR_NOMEM; ERR_CLOSED when the peer is gone. */

@@ -94,7 +94,8 @@ static struct h1_exchange *exchange_new(struct h1_session *s)
 	e->x.leftovers = &s->session.leftovers;
 	e->x.reply_header_max = SIZE_MAX;
 	e->last_header = &e->x.headers;
-	arena_init(&e->x.arena, H1_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
+	arena_init(&e->x.arena, CALL_ARENA_MAX);
+	arena_init(&e->x.header_arena, H1_HEADER_LIST_MAX * 2);
 	buf_init(&e->early, H1_REPLY_BYTES_MAX);
 	s->session.n_exchanges = 1;
 	session_count(&s->session, METRIC_STREAMS, 1);
@@ -114,6 +115,7 @@ static void exchange_free(struct h1_session *s)
 		e->x.handler->on_closed(&e->x);
 	buf_release(&e->early);
 	arena_release(&e->x.arena);
+	arena_release(&e->x.header_arena);
 	mem_free(e);
 }
 
@@ -376,7 +378,7 @@ static int on_url_complete(llhttp_t *parser)
 	struct h1_session *s = session_of(parser);
 	struct exchange *x = &s->current->x;
 	struct slice path = path_of(buf_slice(&s->text));
-	char *copy = arena_dup(&x->arena, path);
+	char *copy = arena_dup(&x->header_arena, path);
 
 	if (!copy)
 		return refuse(parser, 503);
@@ -422,7 +424,7 @@ static int on_header_value_complete(llhttp_t *parser)
 		return refuse(parser, 431);
 	if (s->name_len == 0)
 		return refuse(parser, 400);
-	h = arena_zalloc(&s->current->x.arena, sizeof(*h) + text.len);
+	h = arena_zalloc(&s->current->x.header_arena, sizeof(*h) + text.len);
 	if (!h)
 		return refuse(parser, 503);
 	copy = (char *)(h + 1);

@@ -117,7 +117,8 @@ static int add_header(
 	if (st->header_bytes > H2_HEADER_LIST_MAX ||
 		++st->n_headers > H2_HEADERS_MAX)
 		return ERR_LIMIT;
-	h = arena_zalloc(&st->x.arena, sizeof(*h) + name.len + value.len);
+	h = arena_zalloc(
+		&st->x.header_arena, sizeof(*h) + name.len + value.len);
 	if (!h)
 		return ERR_NOMEM;
 	copy = (char *)(h + 1);

@@ -88,7 +88,8 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 	st->x.reply_header_max = nghttp2_session_get_remote_settings(
 		s->ng, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE);
 	st->last_header = &st->x.headers;
-	arena_init(&st->x.arena, H2_HEADER_LIST_MAX * 2 + CALL_ARENA_MAX);
+	arena_init(&st->x.arena, CALL_ARENA_MAX);
+	arena_init(&st->x.header_arena, H2_HEADER_LIST_MAX * 2);
 	buf_init(&st->out, H2_REPLY_BYTES_MAX);
 	list_init(&st->room_node);
 	list_append(&s->streams, &st->node);
@@ -111,6 +112,7 @@ void h2_stream_close(struct h2_stream *st)
 	if (st->handed_over)
 		st->x.handler->on_closed(&st->x);
 	arena_release(&st->x.arena);
+	arena_release(&st->x.header_arena);
 	mem_free(st);
 }
 

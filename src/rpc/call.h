@@ -126,8 +126,9 @@ struct slice call_metadata_bin(struct call *c, const char *name);
 MUSTCHECK ProtobufCMessage *call_decode(struct call *c,
 	const ProtobufCMessageDescriptor *type, pb_is_text_fn is_text);
 
-/* Server streaming: the request message is not needed any more. It may be as
- * large as the arena, and the call may live for days. */
+/* Server streaming, behind the first message: neither the request message nor
+ * its metadata are needed any more, and call_metadata() finds nothing. They may
+ * be large, and the call may live for days. */
 void call_drop_request(struct call *c);
 
 /* Client streaming, in on_message: memory that goes with the message. */

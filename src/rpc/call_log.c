@@ -44,18 +44,26 @@ static bool may_be_id(struct slice id)
 	return id.len > 0 && id.len <= REQUEST_ID_MAX;
 }
 
+/* A copy that lives as long as the call, of what the log will have of it. */
+static struct slice keep(struct call *c, struct slice text)
+{
+	size_t len = MIN(text.len, (size_t)LOG_VALUE_MAX);
+	const char *copy = arena_dup(call_arena(c), slice_of(text.ptr, len));
+
+	return copy ? slice_of(copy, len) : slice_of("", 0);
+}
+
 void call_log_begin(struct call *c)
 {
 	const struct exchange *x = c->exchange;
 	struct slice id = exchange_header(x, REQUEST_ID_HEADER);
 	struct call_log *log = &c->log;
 
-	if (!may_be_id(id))
-		id = make_id(c);
+	id = may_be_id(id) ? keep(c, id) : make_id(c);
 	log->id.parent = x->log;
 	log->id.field = F_SLICE("request_id", id);
 	log->method.parent = &log->id;
-	log->method.field = F_SLICE("method", x->path);
+	log->method.field = F_SLICE("method", keep(c, x->path));
 	log->begun_ns = loop_now_ns(c->server->loop);
 	/* Unless it ends otherwise. */
 	log->status = RPC_CANCELLED;
@@ -77,6 +85,11 @@ static struct slice user_agent(const struct exchange *x)
 	return agent.ptr ? agent : exchange_header(x, "user-agent");
 }
 
+void call_log_keep(struct call *c)
+{
+	c->log.user_agent = keep(c, user_agent(c->exchange));
+}
+
 void call_log_end(struct call *c)
 {
 	enum log_level level =
@@ -92,7 +105,9 @@ void call_log_end(struct call *c)
 	fields[n++] = F_STR("status", rpc_status_name(log->status));
 	memcpy(fields + n, log->added, log->n_added * sizeof(fields[0]));
 	n += log->n_added;
-	fields[n++] = F_SLICE("user_agent", user_agent(c->exchange));
+	fields[n++] = F_SLICE("user_agent", log->user_agent.ptr
+						    ? log->user_agent
+						    : user_agent(c->exchange));
 	fields[n++] = F_I64("duration_us", took_ns / NS_PER_US);
 	fields[n++] = F_U64("request_bytes", log->received_bytes);
 	fields[n++] = F_U64("reply_bytes", log->sent_bytes);

@@ -38,9 +38,10 @@ struct call_log {
 	char made_id[REQUEST_ID_MADE_MAX];
 	struct log_field added[CALL_LOG_FIELDS_MAX];
 	size_t n_added;
-	int64_t begun_ns;	/* on the loop's clock */
-	enum rpc_status status; /* that the call was ended with */
-	uint64_t n_received;	/* messages, and their bytes as they came */
+	struct slice user_agent; /* when headers are gone; ptr NULL before */
+	int64_t begun_ns;	 /* on the loop's clock */
+	enum rpc_status status;	 /* that the call was ended with */
+	uint64_t n_received;	 /* messages, and their bytes as they came */
 	uint64_t received_bytes;
 	uint64_t n_sent; /* and as they were sent, with their prefix */
 	uint64_t sent_bytes;
@@ -101,9 +102,10 @@ void call_set_timeout(struct call *c, int64_t timeout_ns);
  * called, the request's message is not waited for. */
 void call_accept(struct call *c);
 
-/* call_log.c: the call begins; it is closed, but its exchange is still there.
- */
+/* call_log.c: the call begins; its headers go; it is closed, but its exchange
+ * is still there. */
 void call_log_begin(struct call *c);
+void call_log_keep(struct call *c);
 void call_log_end(struct call *c);
 
 /* Of the client's choice, or made. In the exchange's arena or in the call. */

@@ -167,7 +167,6 @@ static void start_watch(struct call *c)
 
 	if (!read_request(c, &known))
 		return;
-	call_drop_request(c);
 	w = arena_zalloc(call_arena(c), sizeof(*w));
 	if (!w) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
@@ -179,6 +178,7 @@ static void start_watch(struct call *c)
 	list_append(&h->watchers, &w->node);
 	tell(w);
 	call_set_hooks(c, &watcher_hooks, w);
+	call_drop_request(c);
 }
 
 /* ---- life ---- */

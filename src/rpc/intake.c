@@ -46,6 +46,10 @@ static const char *malformed_text(const struct call *c, bool bad_utf8)
 void call_drop_request(struct call *c)
 {
 	arena_release(&c->asked);
+	if (!c->exchange)
+		return;
+	call_log_keep(c);
+	exchange_drop_headers(c->exchange);
 }
 
 static struct arena *arena_for_message(struct call *c)

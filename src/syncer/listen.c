@@ -75,6 +75,7 @@ static void subscribe(struct call *c, struct listener *l)
 	/* Subscribed before greeted: who reacts to the greeting by asking for
 	 * changes misses none. */
 	call_send(c, &greeting.base);
+	call_drop_request(c);
 }
 
 void listen_changes_start(struct call *c)
@@ -97,6 +98,5 @@ void listen_changes_start(struct call *c)
 	signed_text_listen_changes(text, request->request_time);
 	if (!auth_signature(c, request->signature, &l->user))
 		return;
-	call_drop_request(c);
 	subscribe(c, l);
 }

@@ -75,14 +75,17 @@ TEST(arena, sizes_near_the_end_of_the_world_are_refused)
 	arena_release(&a);
 }
 
-TEST(arena, small_blocks_share_two_kib_of_the_heap)
+TEST(arena, small_blocks_share_one_kib_of_the_heap_and_then_two_each)
 {
 	enum { MALLOC_WORD = sizeof(size_t) };
 
 	arena_init(&a, 100000);
+	for (int i = 0; i < 10; i++)
+		ck_assert_ptr_nonnull(arena_alloc(&a, 96));
+	ck_assert_uint_eq(a.used + MALLOC_WORD, 1024);
 	for (int i = 0; i < 20; i++)
 		ck_assert_ptr_nonnull(arena_alloc(&a, 96));
-	ck_assert_uint_eq(a.used + MALLOC_WORD, 2048);
+	ck_assert_uint_eq(a.used + 2 * MALLOC_WORD, 1024 + 2048);
 	arena_release(&a);
 }
 
@@ -94,7 +97,7 @@ TEST(arena, a_big_block_leaves_the_small_chunk_in_use)
 	ck_assert_ptr_nonnull(arena_alloc(&a, 16));
 	ck_assert_ptr_nonnull(arena_alloc(&a, 100000));
 	used = a.used;
-	ck_assert_ptr_nonnull(arena_alloc(&a, 1000));
+	ck_assert_ptr_nonnull(arena_alloc(&a, 900));
 	ck_assert_uint_eq(a.used, used);
 	arena_release(&a);
 }
