@@ -68,7 +68,14 @@ static inline uint64_t metrics_value(const struct metrics *m, size_t slot)
 	return atomic_load_explicit(&m->value[slot], memory_order_relaxed);
 }
 
-/* `slot`: METRIC_… plus the value of its label. `n` may be negative for
+/* The slot of a series with one label: metric_at(METRIC_NUDGES,
+ * METRIC_NUDGE_LOST). */
+static inline size_t metric_at(enum metric metric, size_t value)
+{
+	return (size_t)metric + value;
+}
+
+/* `slot`: METRIC_…, or metric_at() if it has a label. `n` may be negative for
  * gauges, and a thread may take off what another has added. */
 static inline void metrics_add(struct metrics *m, size_t slot, int64_t n)
 {
@@ -85,7 +92,7 @@ static inline void metrics_set(struct metrics *m, size_t slot, int64_t value)
 /* Somebody was turned away. */
 static inline void metrics_reject(struct metrics *m, enum metric_limit limit)
 {
-	metrics_add(m, METRIC_REJECTED + limit, 1);
+	metrics_add(m, metric_at(METRIC_REJECTED, limit), 1);
 }
 
 /* Into a histogram of the kind DURATION; `slot` is that of its series. A
@@ -99,13 +106,16 @@ void metrics_amount(struct metrics *m, size_t slot, size_t amount);
 static inline void metrics_call(
 	struct metrics *m, enum metric_method method, enum metric_code code)
 {
-	metrics_add(m, METRIC_CALLS + method * METRIC_CODE_N + code, 1);
+	metrics_add(m,
+		metric_at(METRIC_CALLS, (size_t)method * METRIC_CODE_N + code),
+		1);
 }
 
 /* The slot of a method's latencies. */
 static inline size_t metrics_call_time(enum metric_method method)
 {
-	return METRIC_CALL_TIME + (size_t)method * METRIC_SLOTS_DURATION;
+	return metric_at(
+		METRIC_CALL_TIME, (size_t)method * METRIC_SLOTS_DURATION);
 }
 
 /* What all threads have counted, at about one moment. Zeroed before use. */

@@ -64,7 +64,7 @@ static void name_peer(struct conn *c, const struct address *peer)
 
 static void count(const struct conn_host *host, enum metric metric, int64_t n)
 {
-	metrics_add(loop_metrics(host->loop), metric + host->port, n);
+	metrics_add(loop_metrics(host->loop), metric_at(metric, host->port), n);
 }
 
 /* Counts it with its peer's others. Returns: 0, ERR_LIMIT, ERR_NOMEM. */

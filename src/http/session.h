@@ -75,7 +75,7 @@ static inline void session_count(struct session *s, size_t slot, int64_t n)
 
 static inline void session_reject(struct session *s, enum metric_limit limit)
 {
-	session_count(s, METRIC_REJECTED + limit, 1);
+	session_count(s, metric_at(METRIC_REJECTED, limit), 1);
 }
 
 /* For sessions: the last that they do, when every exchange is closed. */

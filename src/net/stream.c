@@ -188,7 +188,7 @@ void stream_flush(struct stream *s)
 
 static void count(struct stream *s, enum metric metric, ssize_t n)
 {
-	metrics_add(loop_metrics(s->loop), metric + s->port, n);
+	metrics_add(loop_metrics(s->loop), metric_at(metric, s->port), n);
 }
 
 /* Returns bytes the socket took, 0 when it is full, ERR_CLOSED. */

@@ -443,7 +443,8 @@ static void on_stalled(struct timer *t)
 	}
 	if (taken >= c->stalled_due && watch_for_stall(c) == 0)
 		return;
-	metrics_add(call_metrics(c), METRIC_CALLS_STALLED + method_of(c), 1);
+	metrics_add(call_metrics(c),
+		metric_at(METRIC_CALLS_STALLED, method_of(c)), 1);
 	log_info(&c->log.method, "call.peer_does_not_read");
 	exchange_reset(c->exchange);
 }

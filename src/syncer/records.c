@@ -68,7 +68,7 @@ static void nudge(struct syncer *s, const struct user_id *user)
 	struct metrics *m = loop_metrics(s->loop);
 
 	metrics_add(m, METRIC_PAGES_TRUNCATED, 1);
-	metrics_add(m, METRIC_NUDGES + METRIC_NUDGE_PAGE, 1);
+	metrics_add(m, metric_at(METRIC_NUDGES, METRIC_NUDGE_PAGE), 1);
 	store_nudge(s->port, user);
 }
 

@@ -146,13 +146,13 @@ void store_call_submit_read(struct store_call *sc)
 static void count_answer(const struct store_call *sc)
 {
 	struct metrics *m = call_metrics(sc->call);
-	size_t series = sc->op.kind * METRIC_OUTCOME_N + sc->op.outcome;
+	size_t series = (size_t)sc->op.kind * METRIC_OUTCOME_N + sc->op.outcome;
 
 	static_assert((int)METRIC_OP_GET_LOCK == STORE_GET_LOCK,
 		"the operations are the store's");
 	static_assert((int)METRIC_OUTCOME_FAILED == STORE_FAILED,
 		"the outcomes are the store's");
-	metrics_add(m, METRIC_STORE_OPS + series, 1);
+	metrics_add(m, metric_at(METRIC_STORE_OPS, series), 1);
 	if (sc->op.outcome == STORE_BUSY)
 		metrics_reject(m, METRIC_LIMIT_STORE_QUEUE);
 }
@@ -200,8 +200,8 @@ static void on_lost(void *ctx)
 {
 	struct syncer *s = ctx;
 
-	metrics_add(
-		loop_metrics(s->loop), METRIC_NUDGES + METRIC_NUDGE_LOST, 1);
+	metrics_add(loop_metrics(s->loop),
+		metric_at(METRIC_NUDGES, METRIC_NUDGE_LOST), 1);
 	hub_nudge_all(s->hub);
 }
 
