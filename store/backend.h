@@ -7,6 +7,7 @@
 /* Each function as its namesake in store.h. */
 struct store_backend {
 	const char *name;
+	enum metric_backend metric;
 	int (*attach)(struct store *store, struct loop *loop,
 		const struct store_listener *listener,
 		struct store_port **ret_port);
@@ -16,6 +17,7 @@ struct store_backend {
 	void (*sweep_locks)(struct store *store);
 	bool (*usable)(const struct store *store);
 	void (*wait_usable)(struct store *store, int wait_ms); /* or NULL */
+	void (*metrics)(const struct store *store, struct metrics_sum *sum);
 	void (*close)(struct store *store);
 };
 

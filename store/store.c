@@ -93,6 +93,13 @@ bool store_usable(const struct store *store)
 	return store->backend->usable(store);
 }
 
+void store_metrics(const struct store *store, struct metrics_sum *sum)
+{
+	sum->value[metric_at(METRIC_STORE, store->backend->metric)] = 1;
+	sum->value[METRIC_STORE_USABLE] = store_usable(store);
+	store->backend->metrics(store, sum);
+}
+
 void store_wait_usable(struct store *store, int wait_ms)
 {
 	if (store->backend->wait_usable)

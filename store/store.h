@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/metrics.h"
 #include "base/slice.h"
 #include "base/user_id.h"
 #include "config/config.h"
@@ -192,6 +193,11 @@ void store_sweep_locks(struct store *store);
 
 /* Any thread: whether operations can be expected to succeed now. */
 bool store_usable(const struct store *store);
+
+/* Any thread: adds what the store's own threads have counted, and tells how it
+ * is now. What its ports count is in their loops' metrics. Never waits, not
+ * even for a disk or a server that does not answer. */
+void store_metrics(const struct store *store, struct metrics_sum *sum);
 
 /* Waits until they can, at most `wait_ms`: for the start, when the loops of all
  * ports run on their threads and nobody has been promised anything yet. */

@@ -27,7 +27,8 @@ static struct {
 	bool stopping;
 	bool urgent; /* what waits should be written now */
 	size_t used;
-	uint64_t dropped;
+	uint64_t dropped;      /* since the log last said so */
+	_Atomic uint64_t lost; /* ever */
 	unsigned bank; /* the one being filled; the other is being written */
 	char banks[2][LOG_QUEUE_MAX];
 } queue = {
@@ -112,6 +113,7 @@ static void enqueue(enum log_level level, const char *line, size_t len)
 
 	if (queue.used > LOG_QUEUE_MAX - kept - len) {
 		queue.dropped++;
+		atomic_fetch_add(&queue.lost, 1);
 		return;
 	}
 	memcpy(queue.banks[queue.bank] + queue.used, line, len);
@@ -135,6 +137,11 @@ void log_emit(enum log_level level, const struct log_ctx *ctx,
 	pthread_mutex_unlock(&queue.lock);
 	if (direct)
 		write_out(line, len);
+}
+
+uint64_t log_lost(void)
+{
+	return atomic_load(&queue.lost);
 }
 
 static void write_dropped(uint64_t dropped)

@@ -74,6 +74,9 @@ MUSTCHECK int log_level_parse(struct slice text, enum log_level *ret_level);
 MUSTCHECK int log_start(void);
 void log_stop(void);
 
+/* How many lines were lost because the queue was full. Any thread. */
+uint64_t log_lost(void);
+
 /* `fields` ends with one whose key is NULL. Use the macros above. */
 void log_emit(enum log_level level, const struct log_ctx *ctx,
 	const char *event, const struct log_field *fields);

@@ -107,6 +107,7 @@ static void hear(struct pg_listen *l)
 	l->pinged = false;
 	if (atomic_exchange(&l->away_ns, 0) == 0)
 		return;
+	metrics_add(loop_metrics(l->conn.loop), METRIC_PG_LISTENS, 1);
 	ports_lost(l->ports);
 	l->on_change(l->ctx);
 }
@@ -257,6 +258,11 @@ bool pg_listen_decided(const struct pg_listen *l)
 	int64_t away_ns = atomic_load(&l->away_ns);
 
 	return away_ns == 0 || away_ns == FOR_GOOD;
+}
+
+bool pg_listen_hears(const struct pg_listen *l)
+{
+	return atomic_load(&l->away_ns) == 0;
 }
 
 bool pg_listen_works(const struct pg_listen *l, int64_t now_ns)

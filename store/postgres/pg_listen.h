@@ -60,6 +60,9 @@ void pg_listen_pinged(struct pg_listen *l);
  * the start waits for. */
 bool pg_listen_decided(const struct pg_listen *l);
 
+/* Whether notices of others are heard now. Any thread. */
+bool pg_listen_hears(const struct pg_listen *l);
+
 /* False when notices of others have to be looked for: LISTEN is not to be had,
  * or has been away for PG_DEAF_MS. */
 bool pg_listen_works(const struct pg_listen *l, int64_t now_ns);

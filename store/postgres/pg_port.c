@@ -72,6 +72,16 @@ static size_t n_waiting(const struct pg_port *p)
 	return p->records.n + p->locks.n + p->reads.n;
 }
 
+static void tell_waiting(const struct pg_port *p)
+{
+	struct metrics *m = loop_metrics(loop_of(p));
+
+	metrics_set(m, metric_at(METRIC_STORE_QUEUED, METRIC_QUEUE_WRITES),
+		(int64_t)(p->records.n + p->locks.n));
+	metrics_set(m, metric_at(METRIC_STORE_QUEUED, METRIC_QUEUE_READS),
+		(int64_t)p->reads.n);
+}
+
 /* ---- answers ---- */
 
 static void answer(
@@ -127,6 +137,7 @@ static void end_overdue(struct pg_port *p, struct pg_queue *q)
 
 static void try_again(struct pg_port *p, struct store_op *op)
 {
+	metrics_add(loop_metrics(loop_of(p)), METRIC_PG_RETRIES, 1);
 	pg_queue_return(queue_of(p, op), op);
 	loop_defer(loop_of(p), &p->dispatch);
 }
@@ -400,12 +411,13 @@ static void dispatch(struct deferred *d)
 		}
 		if (!fill(p, s)) {
 			wait_for_group(p);
-			return;
+			break;
 		}
 		pg_slot_send(s, &p->params);
 		if (is_writing(s))
 			p->group_sent_ns = now_ns(p);
 	}
+	tell_waiting(p);
 }
 
 static void on_gather(struct timer *t)
@@ -536,6 +548,7 @@ static void on_tick(struct timer *t)
 	end_overdue(p, &p->records);
 	end_overdue(p, &p->locks);
 	end_overdue(p, &p->reads);
+	tell_waiting(p);
 	if (p->is_first)
 		ping_if_due(p);
 	if (!pg_listen_works(&p->shared->listen, now_ns(p)) &&

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/postgres/pg_slot.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -15,6 +16,20 @@ static int64_t now_ns(const struct pg_slot *s)
 	return loop_now_ns(s->conn.loop);
 }
 
+static struct metrics *metrics_of(const struct pg_slot *s)
+{
+	return loop_metrics(s->conn.loop);
+}
+
+static void set_state(struct pg_slot *s, enum pg_slot_state state)
+{
+	static_assert((int)METRIC_SLOT_BUSY == PG_SLOT_BUSY,
+		"the states are counted by their numbers");
+	metrics_add(metrics_of(s), metric_at(METRIC_PG_POOL, s->state), -1);
+	metrics_add(metrics_of(s), metric_at(METRIC_PG_POOL, state), 1);
+	s->state = state;
+}
+
 static bool writes(const struct pg_slot *s)
 {
 	return s->batch.kind == PG_BATCH_RECORDS ||
@@ -23,7 +38,7 @@ static bool writes(const struct pg_slot *s)
 
 static void become_idle(struct pg_slot *s)
 {
-	s->state = PG_SLOT_IDLE;
+	set_state(s, PG_SLOT_IDLE);
 	pg_batch_begin(&s->batch, PG_BATCH_NONE);
 	s->on_idle(s);
 }
@@ -61,7 +76,7 @@ static void on_open(struct pg_conn *c)
 {
 	struct pg_slot *s = slot_of(c);
 
-	s->state = PG_SLOT_GREETING;
+	set_state(s, PG_SLOT_GREETING);
 	pg_conn_run(c, PG_SQL_WHO, NULL);
 	pg_conn_sync(c);
 }
@@ -91,7 +106,7 @@ static void send_settlement(struct pg_slot *s)
 	struct pg_conn *c = &s->conn;
 	struct pg_params p;
 
-	s->state = PG_SLOT_SETTLING;
+	set_state(s, PG_SLOT_SETTLING);
 	s->settled = PG_SETTLED_NOT;
 	pg_params_init(&p);
 	pg_params_text(&p, slice_str(s->token));
@@ -179,6 +194,10 @@ static void settle(struct pg_slot *s)
 
 	if (s->settled == PG_SETTLED_NOT)
 		return;
+	metrics_add(metrics_of(s),
+		metric_at(METRIC_PG_SETTLED,
+			(size_t)s->settled - PG_SETTLED_COMMITTED),
+		1);
 	log_info(NULL, "store.settled", F_STR("outcome", words[s->settled]),
 		F_U64("operations", s->batch.n + s->n_doubted));
 	s->in_doubt = false;
@@ -196,17 +215,19 @@ static void settle(struct pg_slot *s)
 
 void pg_slot_send(struct pg_slot *s, struct pg_params *params)
 {
-	s->state = PG_SLOT_BUSY;
+	set_state(s, PG_SLOT_BUSY);
 	s->since_ns = now_ns(s);
-	if (writes(s))
+	if (writes(s)) {
+		metrics_amount(metrics_of(s), METRIC_BATCH_SIZE, s->batch.n);
 		s->seq++;
+	}
 	s->in_doubt = writes(s);
 	pg_batch_send(&s->batch, &s->conn, s->token, s->seq, s->pooled, params);
 }
 
 void pg_slot_busy_with_chores(struct pg_slot *s)
 {
-	s->state = PG_SLOT_BUSY;
+	set_state(s, PG_SLOT_BUSY);
 	s->since_ns = now_ns(s);
 	pg_batch_begin(&s->batch, PG_BATCH_CHORES);
 }
@@ -234,8 +255,11 @@ static void take_batch(struct pg_slot *s, const PGresult *result)
 		return;
 	}
 	(void)pg_batch_take(&s->batch, result); /* a write gives none */
-	if (s->in_doubt && s->batch.committed)
-		committed(s);
+	if (!s->in_doubt || !s->batch.committed)
+		return;
+	metrics_duration(
+		metrics_of(s), METRIC_COMMIT_TIME, now_ns(s) - s->since_ns);
+	committed(s);
 }
 
 /* After a statement that failed the rest up to the sync was skipped, also the
@@ -317,7 +341,7 @@ static void on_lost(struct pg_conn *c)
 {
 	struct pg_slot *s = slot_of(c);
 
-	s->state = PG_SLOT_AWAY;
+	set_state(s, PG_SLOT_AWAY);
 	if (s->batch.kind == PG_BATCH_CHORES)
 		s->on_chore(s, NULL);
 	/* Reads may be asked again; writes wait until they are settled. */
@@ -354,10 +378,12 @@ void pg_slot_start(
 	s->conn.role = "pool";
 	pg_batch_begin(&s->batch, PG_BATCH_NONE);
 	pg_conn_start(&s->conn, loop, target);
+	metrics_add(metrics_of(s), metric_at(METRIC_PG_POOL, s->state), 1);
 }
 
 void pg_slot_stop(struct pg_slot *s)
 {
 	pg_conn_stop(&s->conn);
+	metrics_add(metrics_of(s), metric_at(METRIC_PG_POOL, s->state), -1);
 	s->state = PG_SLOT_AWAY;
 }

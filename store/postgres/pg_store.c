@@ -61,6 +61,15 @@ static void wait_usable(struct store *store, int wait_ms)
 	pthread_mutex_unlock(&shared->sound_lock);
 }
 
+/* The rest is counted by the ports, on their loops. */
+static void metrics(const struct store *store, struct metrics_sum *sum)
+{
+	const struct pg_store *s =
+		CONTAINER_OF(store, const struct pg_store, store);
+
+	sum->value[METRIC_PG_LISTENING] = pg_listen_hears(&s->shared.listen);
+}
+
 /* What is not done yet gets its answer: from the database, or, if that does not
  * come in time, that it is unavailable. Nobody else turns these loops now. */
 static void finish(struct store_port *port)
@@ -94,6 +103,7 @@ static void close_store(struct store *store)
 
 static const struct store_backend pg_backend = {
 	.name = "postgresql",
+	.metric = METRIC_BACKEND_POSTGRES,
 	.attach = attach,
 	.detach = pg_port_detach,
 	.submit = pg_port_submit,
@@ -101,6 +111,7 @@ static const struct store_backend pg_backend = {
 	.sweep_locks = sweep_locks,
 	.usable = usable,
 	.wait_usable = wait_usable,
+	.metrics = metrics,
 	.close = close_store,
 };
 

@@ -164,6 +164,11 @@ void sqlite_readers_submit(struct sqlite_readers *r, struct message_chain *ops)
 	mailbox_post_chain(&best->mailbox, ops);
 }
 
+size_t sqlite_readers_queued(const struct sqlite_readers *r)
+{
+	return atomic_load(&r->queued);
+}
+
 static int start_reader(
 	struct reader *r, const char *path, struct errmsg *reterr)
 {

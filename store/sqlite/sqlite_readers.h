@@ -23,3 +23,6 @@ void sqlite_readers_stop(struct sqlite_readers **readers);
 /* As sqlite_writer_admit() and sqlite_writer_submit(). */
 MUSTCHECK bool sqlite_readers_admit(struct sqlite_readers *r);
 void sqlite_readers_submit(struct sqlite_readers *r, struct message_chain *ops);
+
+/* Any thread: operations that were admitted and are not answered. */
+size_t sqlite_readers_queued(const struct sqlite_readers *r);

@@ -74,6 +74,16 @@ static bool sqlite_usable(const struct store *store)
 	return sqlite_writer_usable(s->writer);
 }
 
+static void sqlite_metrics(const struct store *store, struct metrics_sum *sum)
+{
+	const struct sqlite_store *s =
+		CONTAINER_OF(store, const struct sqlite_store, store);
+
+	sqlite_writer_metrics(s->writer, sum);
+	sum->value[metric_at(METRIC_STORE_QUEUED, METRIC_QUEUE_READS)] +=
+		sqlite_readers_queued(s->readers);
+}
+
 static void sqlite_close(struct store *store)
 {
 	struct sqlite_store *s = sqlite_store_of(store);
@@ -93,12 +103,14 @@ static void sqlite_close(struct store *store)
 
 static const struct store_backend sqlite_backend = {
 	.name = "sqlite",
+	.metric = METRIC_BACKEND_SQLITE,
 	.attach = sqlite_attach,
 	.detach = sqlite_detach,
 	.submit = sqlite_port_submit,
 	.nudge = sqlite_nudge,
 	.sweep_locks = sqlite_sweep_locks,
 	.usable = sqlite_usable,
+	.metrics = sqlite_metrics,
 	.close = sqlite_close,
 };
 

@@ -31,6 +31,8 @@ struct sqlite_writer {
 	bool sweep;
 	bool stopping;
 	int wal_pages; /* in the WAL after the last commit */
+	int64_t page_bytes;
+	struct metrics metrics;
 };
 
 /* ---- the mailbox: each message puts itself where the thread finds it ---- */
@@ -81,6 +83,14 @@ void sqlite_writer_report(struct sqlite_writer *w, int code)
 	if (sqlite_is_damage(code) && !atomic_exchange(&w->damaged, true))
 		log_error(NULL, "store.damaged", F_I64("sqlite_code", code),
 			F_STR("reason", sqlite3_errstr(code)));
+}
+
+void sqlite_writer_metrics(
+	const struct sqlite_writer *w, struct metrics_sum *sum)
+{
+	metrics_sum_add(sum, &w->metrics);
+	sum->value[metric_at(METRIC_STORE_QUEUED, METRIC_QUEUE_WRITES)] +=
+		atomic_load(&w->queued);
 }
 
 /* ---- one batch ---- */
@@ -176,6 +186,16 @@ static int run_ops(struct sqlite_writer *w)
 	return transaction_lost(w) ? w->ops.error : SQLITE_OK;
 }
 
+static int commit(struct sqlite_writer *w)
+{
+	int64_t began_ns = clock_mono_ns(w->clock);
+	int code = sqlite_commit(&w->ops);
+
+	metrics_duration(&w->metrics, METRIC_COMMIT_TIME,
+		clock_mono_ns(w->clock) - began_ns);
+	return code;
+}
+
 /* Runs the batch and commits it: afterwards every outcome is true. */
 static void run_batch(struct sqlite_writer *w)
 {
@@ -191,7 +211,7 @@ static void run_batch(struct sqlite_writer *w)
 			sqlite_outcome(code));
 		return;
 	}
-	code = sqlite_commit(&w->ops);
+	code = commit(w);
 	if (code != SQLITE_OK) {
 		fail_batch(
 			w, "store.commit_failed", code, commit_outcome(code));
@@ -264,6 +284,7 @@ static int on_commit(
 	struct sqlite_writer *w = ctx;
 
 	w->wal_pages = pages;
+	metrics_set(&w->metrics, METRIC_WAL, pages * w->page_bytes);
 	return SQLITE_OK;
 }
 
@@ -272,6 +293,10 @@ static void note_checkpoint(struct sqlite_writer *w, int code)
 {
 	bool failed = code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY;
 
+	metrics_add(&w->metrics,
+		metric_at(METRIC_CHECKPOINTS,
+			failed ? METRIC_RESULT_FAILED : METRIC_RESULT_OK),
+		1);
 	sqlite_stop_if_not_flushed(code);
 	sqlite_writer_report(w, code);
 	if (failed && !w->checkpoint_failing)
@@ -285,13 +310,16 @@ static void note_checkpoint(struct sqlite_writer *w, int code)
  * one of them still needs stays in the WAL until the next time. */
 static void checkpoint_if_due(struct sqlite_writer *w)
 {
-	int code;
+	int code, pages = 0, moved = 0;
 
 	if (w->wal_pages < SQLITE_CHECKPOINT_PAGES)
 		return;
 	w->wal_pages = 0;
 	code = sqlite3_wal_checkpoint_v2(
-		w->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+		w->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &moved);
+	if (code == SQLITE_OK)
+		metrics_set(&w->metrics, METRIC_WAL,
+			(pages - moved) * w->page_bytes);
 	note_checkpoint(w, code);
 }
 
@@ -299,6 +327,8 @@ static void run_and_answer(struct sqlite_writer *w)
 {
 	if (w->n_batch == 0 && !w->sweep && !atomic_load(&w->failing))
 		return;
+	if (w->n_batch > 0)
+		metrics_amount(&w->metrics, METRIC_BATCH_SIZE, w->n_batch);
 	run_batch(w);
 	answer(w);
 	checkpoint_if_due(w);
@@ -367,6 +397,9 @@ static int open_database(
 		r = sqlite_schema_migrate(w->db, reterr);
 	if (r == 0)
 		r = sqlite_ops_init_write(&w->ops, w->db, reterr);
+	if (r == 0)
+		r = sqlite_db_integer(
+			w->db, "PRAGMA page_size", 0, &w->page_bytes, reterr);
 	if (r == 0)
 		(void)sqlite3_wal_hook(w->db, on_commit, w);
 	return r;

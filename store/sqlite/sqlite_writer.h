@@ -53,3 +53,7 @@ void sqlite_writer_report(struct sqlite_writer *w, int code);
 /* Any thread: whether the last transaction could be made, and no damage to the
  * file has been met since the start. */
 bool sqlite_writer_usable(const struct sqlite_writer *w);
+
+/* Any thread: adds what it has counted, and what waits. */
+void sqlite_writer_metrics(
+	const struct sqlite_writer *w, struct metrics_sum *sum);
