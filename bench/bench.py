@@ -58,7 +58,8 @@ class Server:
         env = {'PATH': os.environ['PATH'], **environment,
                'CORE_DUMPS': 'on',  # else only root may read its I/O counts
                'GRPC_LISTEN_ADDRESS': self.address,
-               'GRPC_WEB_LISTEN_ADDRESS': self.web_address}
+               'GRPC_WEB_LISTEN_ADDRESS': self.web_address,
+               'METRICS_LISTEN_ADDRESS': '127.0.0.1:0'}
         if 'SHARDS' in os.environ:
             env['SHARDS'] = os.environ['SHARDS']
         if tls:

@@ -231,6 +231,19 @@ static int parse_address(const struct variable *v, const char *text,
 	return parse_text(v, text, address->text, reterr);
 }
 
+static int parse_metrics_address(const struct variable *v, const char *text,
+	void *field, struct errmsg *reterr)
+{
+	struct config_address *address = field;
+
+	if (!strcmp(text, "off"))
+		return parse_text(v, text, address->text, reterr);
+	if (parse_address(v, text, field, NULL) < 0)
+		return fault(v, reterr,
+			"an address like 127.0.0.1:9091 or :9091, or off");
+	return 0;
+}
+
 #define FIELD(f) offsetof(struct config, f)
 
 static const struct variable variables[] = {
@@ -238,6 +251,8 @@ static const struct variable variables[] = {
 		FIELD(grpc_address), 0, 0},
 	{"GRPC_WEB_LISTEN_ADDRESS", "0.0.0.0:8081", parse_address,
 		FIELD(web_address), 0, 0},
+	{"METRICS_LISTEN_ADDRESS", "127.0.0.1:9091", parse_metrics_address,
+		FIELD(metrics_address), 0, 0},
 	{"SQLITE_DIR_PATH", "db", parse_text, FIELD(sqlite_dir), 0, 0},
 	{"DATABASE_URL", NULL, parse_text, FIELD(database_url), 0, 0},
 	{"DATABASE_DIRECT_URL", NULL, parse_text, FIELD(database_direct_url), 0,
@@ -309,19 +324,23 @@ int config_load(char *(*get)(const char *name), struct config *ret_config,
 	struct config config = {0}; /* handed over whole or not at all */
 	const struct variable *v;
 	const char *text;
+	bool given;
 	size_t i;
 	int r;
 
 	for (i = 0; i < ARRAY_LEN(variables); i++) {
 		v = &variables[i];
 		text = get(v->name);
-		if (!text || !text[0])
+		given = text && text[0];
+		if (!given)
 			text = v->fallback;
 		if (!text)
 			continue;
 		r = v->parse(v, text, (char *)&config + v->offset, reterr);
 		if (r < 0)
 			return r;
+		if (v->parse == parse_metrics_address)
+			config.metrics_wanted = given;
 	}
 	/* A URL may hold a password: nothing of it is ever said. */
 	if (config.database_direct_url[0] && !config.database_url[0])

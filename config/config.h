@@ -34,8 +34,11 @@ enum database_pooler {
 };
 
 struct config {
-	struct config_address grpc_address; /* GRPC_LISTEN_ADDRESS */
-	struct config_address web_address;  /* GRPC_WEB_LISTEN_ADDRESS */
+	struct config_address grpc_address;    /* GRPC_LISTEN_ADDRESS */
+	struct config_address web_address;     /* GRPC_WEB_LISTEN_ADDRESS */
+	struct config_address metrics_address; /* METRICS_LISTEN_ADDRESS; its
+						* text is "off" for none */
+	bool metrics_wanted; /* it was asked for, not left to the default */
 	char sqlite_dir[CONFIG_TEXT_MAX];   /* SQLITE_DIR_PATH */
 	char database_url[CONFIG_TEXT_MAX]; /* DATABASE_URL; "" for SQLite */
 	char database_direct_url[CONFIG_TEXT_MAX]; /* DATABASE_DIRECT_URL */

@@ -102,6 +102,7 @@ class Server:
             env={'PATH': os.environ['PATH'], 'SHARDS': '1',
                  'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
                  'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0',
+                 'METRICS_LISTEN_ADDRESS': 'off',
                  'SQLITE_DIR_PATH': os.path.join(directory, 'db'),
                  'KEEPALIVE_TIME': '3600'},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -29,6 +29,7 @@ struct crl_fetch {
 	struct buf body;
 	size_t n_serials;   /* in the list in force */
 	int64_t fetched_ns; /* when a list last came; 0: never */
+	struct metrics metrics;
 };
 
 static size_t on_bytes(char *bytes, size_t size, size_t n, void *ctx)
@@ -139,6 +140,10 @@ static bool fetch_once(struct crl_fetch *f)
 	struct crl *crl = NULL;
 
 	why = fetch_list(f, &crl);
+	metrics_add(&f->metrics,
+		metric_at(METRIC_CRL_FETCHES,
+			why ? METRIC_RESULT_FAILED : METRIC_RESULT_OK),
+		1);
 	if (why) {
 		if (f->fetched_ns == 0)
 			log_warn(NULL, "crl.failed", F_STR("reason", why),
@@ -151,6 +156,9 @@ static bool fetch_once(struct crl_fetch *f)
 	}
 	f->fetched_ns = now;
 	f->n_serials = crl_count(crl);
+	metrics_set(
+		&f->metrics, METRIC_CRL_STAMP, clock_wall_ns(&clock_system));
+	metrics_set(&f->metrics, METRIC_CRL_SERIALS, (int64_t)f->n_serials);
 	log_info(NULL, "crl.fetched", F_U64("serials", crl_count(crl)));
 	f->on_fetched(f->ctx, crl);
 	return true;
@@ -215,6 +223,11 @@ int crl_fetch_start(const struct config *config, crl_fetched_fn on_fetched,
 			reterr, r, "CRL_URL cannot be used: %s", err_text(r));
 	*ret_fetch = TAKE_PTR(f);
 	return 0;
+}
+
+void crl_fetch_metrics(const struct crl_fetch *f, struct metrics_sum *sum)
+{
+	metrics_sum_add(sum, &f->metrics);
 }
 
 void crl_fetch_stop(struct crl_fetch **fetch)

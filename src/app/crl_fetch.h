@@ -7,6 +7,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "base/metrics.h"
 #include "config/config.h"
 #include "middleware/crl.h"
 
@@ -24,6 +25,9 @@ typedef void (*crl_fetched_fn)(void *ctx, struct crl *crl);
 MUSTCHECK int crl_fetch_start(const struct config *config,
 	crl_fetched_fn on_fetched, void *ctx, struct crl_fetch **ret_fetch,
 	struct errmsg *reterr);
+
+/* Any thread: adds what it has counted. */
+void crl_fetch_metrics(const struct crl_fetch *f, struct metrics_sum *sum);
 
 /* Ends the thread, also in the middle of a fetch. NULL inside is fine. */
 void crl_fetch_stop(struct crl_fetch **fetch);

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "app/crl_fetch.h"
+#include "app/metrics_port.h"
 #include "app/notify.h"
+#include "app/process.h"
 #include "app/shard.h"
 #include "app/tls_watch.h"
 #include "app/watchdog.h"
@@ -37,7 +39,9 @@ struct server {
 	struct store *store;	     /* own */
 	struct loop *loop;	     /* own */
 	struct door doors[PORTS];
-	struct activation handed;    /* own; what no door has yet */
+	struct activation handed;	   /* own; what no door has yet */
+	struct metrics_port *metrics_port; /* own; NULL: nobody is told */
+	struct process process;
 	struct crl_fetch *crl_fetch; /* own; NULL without CRL_URL */
 	struct tls_watch *tls_watch; /* own; NULL without TLS */
 	struct tls_context *tls;     /* own reference, until shards have it */
@@ -70,6 +74,7 @@ static void on_accept(int fd, const struct address *peer, void *ctx)
 			best = s->shards[i];
 	}
 	if (total >= s->config->max_connections) {
+		metrics_reject(loop_metrics(s->loop), METRIC_LIMIT_CONNECTIONS);
 		log_warn(NULL, "accept.too_many_connections",
 			F_U64("max", s->config->max_connections));
 		close(fd);
@@ -175,6 +180,49 @@ static void on_janitor(struct timer *t)
 		    loop_now_ns(s->loop) + LOCK_SWEEP_S * NS_PER_S) < 0)
 		log_error(NULL, "janitor.stopped"); /* expired locks stay
 						     * expired, only longer */
+}
+
+/* ---- metrics ---- */
+
+/* Whoever has counted, or knows how something is now. Nobody is waited for. */
+static void gather(void *ctx, struct metrics_sum *sum)
+{
+	const struct server *s = ctx;
+	size_t i;
+
+	metrics_sum_add(sum, loop_metrics(s->loop));
+	for (i = 0; i < s->n_shards; i++)
+		shard_metrics(s->shards[i], sum);
+	store_metrics(s->store, sum);
+	if (s->crl_fetch)
+		crl_fetch_metrics(s->crl_fetch, sum);
+	if (s->tls_watch)
+		tls_watch_metrics(s->tls_watch, sum);
+	process_metrics(&s->process, sum);
+	sum->value[METRIC_LOG_DROPPED] = log_lost();
+	sum->value[METRIC_SHARDS] = s->n_shards;
+	sum->value[METRIC_BUILD] = 1;
+}
+
+/* Nobody has asked for the default address: that another tallyd on the host has
+ * it is no reason not to serve. An address that was set is relied on. */
+static int open_metrics_port(struct server *s, struct errmsg *reterr)
+{
+	const struct config_address *address = &s->config->metrics_address;
+	struct errmsg why;
+	int r;
+
+	if (address->addr_len == 0)
+		return 0;
+	process_init(&s->process);
+	r = metrics_port_new(
+		s->loop, address, gather, s, &s->metrics_port, &why);
+	if (r == 0)
+		return 0;
+	if (s->config->metrics_wanted)
+		return errmsg_set(reterr, r, "%s", why.text);
+	log_warn(NULL, "metrics.not_served", F_STR("reason", why.text));
+	return 0;
 }
 
 /* ---- the start ---- */
@@ -311,7 +359,7 @@ static int open_doors(struct server *s, struct errmsg *reterr)
 	if (r == 0 && activation_left(&s->handed))
 		r = errmsg_set(reterr, ERR_INVALID,
 			"socket activation: sockets must be named grpc or web");
-	return r;
+	return r == 0 ? open_metrics_port(s, reterr) : r;
 }
 
 /* A database that is slow to come back is no reason not to start: until it is
@@ -329,13 +377,17 @@ static void wait_for_store(struct server *s)
 static void say_listening(const struct server *s)
 {
 	char name[LISTENER_NAME_MAX], web[LISTENER_NAME_MAX];
+	char metrics[LISTENER_NAME_MAX] = "off";
 	char line[LISTENER_NAME_MAX + 32];
 
 	listener_name(s->doors[PORT_NATIVE].listener, name);
 	listener_name(s->doors[PORT_WEB].listener, web);
+	if (s->metrics_port)
+		metrics_port_name(s->metrics_port, metrics);
 	(void)snprintf(line, sizeof(line), "Server listening at %s", name);
 	log_emit(LOG_INFO, NULL, line,
 		(const struct log_field[]){F_STR("web", web),
+			F_STR("metrics", metrics),
 			F_STR("tls", s->tls_watch ? "on" : "off"),
 			F_U64("shards", s->n_shards), {.key = NULL}});
 }
@@ -394,6 +446,7 @@ static void stop(struct server *s)
 
 	close_doors(s);
 	activation_release(&s->handed);
+	metrics_port_free(&s->metrics_port);
 	crl_fetch_stop(&s->crl_fetch);
 	tls_watch_free(&s->tls_watch);
 	for (i = 0; i < s->n_shards; i++)

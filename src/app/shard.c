@@ -96,6 +96,15 @@ size_t shard_connections(const struct shard *s)
 	return atomic_load(&s->n_conns);
 }
 
+void shard_metrics(const struct shard *s, struct metrics_sum *sum)
+{
+	int64_t stuck_ns = loop_stuck_ns(s->loop);
+
+	metrics_sum_add(sum, loop_metrics(s->loop));
+	if (stuck_ns > (int64_t)sum->value[METRIC_TURN_NOW])
+		sum->value[METRIC_TURN_NOW] = (uint64_t)stuck_ns;
+}
+
 struct crl_message {
 	struct message message;
 	struct shard *shard;
@@ -265,13 +274,20 @@ static int64_t seconds(uint32_t s)
 	return (int64_t)s * NS_PER_S;
 }
 
-static void set_up_host(struct shard *s, struct conn_host *host,
+static void set_up_host(struct shard *s, enum port port,
 	const struct shard_shared *shared, enum conn_protocols protocols,
 	void (*on_request)(void *server, struct exchange *x))
 {
+	static const enum metric_port metrics[PORTS] = {
+		[PORT_NATIVE] = METRIC_PORT_GRPC,
+		[PORT_WEB] = METRIC_PORT_WEB,
+	};
+	struct conn_host *host = &s->ports[port];
+
 	*host = (struct conn_host){
 		.loop = s->loop,
 		.protocols = protocols,
+		.port = metrics[port],
 		.server = {.on_request = on_request, .ctx = &s->rpc},
 		.options = &s->conn_options,
 		.peers = shared->peers,
@@ -325,9 +341,9 @@ static int set_up(struct shard *s, const struct shard_shared *shared)
 	stream_scratch_init(&s->scratch);
 	s->health_timer.on_due = on_health;
 	on_health(&s->health_timer);
-	set_up_host(
-		s, &s->ports[PORT_NATIVE], shared, CONN_H2, grpc_on_request);
-	set_up_host(s, &s->ports[PORT_WEB], shared, CONN_H1_H2, web_on_request);
+	s->budget.metrics = loop_metrics(s->loop);
+	set_up_host(s, PORT_NATIVE, shared, CONN_H2, grpc_on_request);
+	set_up_host(s, PORT_WEB, shared, CONN_H1_H2, web_on_request);
 	return draw_request_ids(s);
 }
 

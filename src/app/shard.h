@@ -58,6 +58,9 @@ void shard_accept(
 /* Connections it has, those on their way to it included. */
 size_t shard_connections(const struct shard *s);
 
+/* Any thread: adds what it has counted. */
+void shard_metrics(const struct shard *s, struct metrics_sum *sum);
+
 /* A new revocation list; the shard takes a reference of its own. */
 void shard_set_crl(struct shard *s, struct crl *crl);
 

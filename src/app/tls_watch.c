@@ -36,6 +36,7 @@ struct tls_watch {
 	bool failed; /* the last time */
 	bool stopping;
 	bool started;
+	struct metrics metrics; /* the thread's, once it was started */
 };
 
 static bool same_time(struct timespec a, struct timespec b)
@@ -81,10 +82,13 @@ static bool have_changed(struct tls_watch *w)
 	return changed;
 }
 
-static void say_loaded(const struct tls_context *tls)
+static void say_loaded(struct tls_watch *w, const struct tls_context *tls)
 {
 	int days = tls_context_valid_days(tls);
 
+	metrics_add(
+		&w->metrics, metric_at(METRIC_TLS_LOADS, METRIC_RESULT_OK), 1);
+	metrics_set(&w->metrics, METRIC_TLS_EXPIRY, tls_context_expiry_ns(tls));
 	if (days < 0)
 		log_warn(NULL, "tls.certificate_is_over",
 			F_I64("valid_days", days));
@@ -100,8 +104,11 @@ static void load_again(struct tls_watch *w, bool silent)
 	struct tls_context *tls = NULL;
 
 	w->failed = tls_context_new(&w->files, &tls, &why) < 0;
+	if (w->failed)
+		metrics_add(&w->metrics,
+			metric_at(METRIC_TLS_LOADS, METRIC_RESULT_FAILED), 1);
 	if (!w->failed)
-		say_loaded(tls);
+		say_loaded(w, tls);
 	else if (!silent)
 		log_error(NULL, "tls.not_loaded", F_STR("reason", why.text));
 	w->on_loaded(w->ctx, tls);
@@ -171,7 +178,7 @@ int tls_watch_new(const struct config *config, struct tls_watch **ret_watch,
 	r = tls_context_new(&w->files, ret_tls, reterr);
 	if (r < 0)
 		return r;
-	say_loaded(*ret_tls);
+	say_loaded(w, *ret_tls);
 	*ret_watch = TAKE_PTR(w);
 	return 0;
 }
@@ -185,6 +192,11 @@ int tls_watch_start(struct tls_watch *w, tls_loaded_fn on_loaded, void *ctx,
 		return errmsg_set(reterr, ERR_SYS, "cannot start a thread");
 	w->started = true;
 	return 0;
+}
+
+void tls_watch_metrics(const struct tls_watch *w, struct metrics_sum *sum)
+{
+	metrics_sum_add(sum, &w->metrics);
 }
 
 void tls_watch_reload(struct tls_watch *w)

@@ -9,6 +9,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "base/metrics.h"
 #include "config/config.h"
 #include "net/tls.h"
 
@@ -35,6 +36,9 @@ MUSTCHECK int tls_watch_start(struct tls_watch *w, tls_loaded_fn on_loaded,
 /* Has the files loaded again, changed or not. From the thread that started
  * it. */
 void tls_watch_reload(struct tls_watch *w);
+
+/* Any thread: adds what it has counted. */
+void tls_watch_metrics(const struct tls_watch *w, struct metrics_sum *sum);
 
 /* Ends the thread, if it was started. NULL inside is fine. */
 void tls_watch_free(struct tls_watch **watch);

@@ -349,8 +349,8 @@ static int conn_new(struct conn_host *host, const struct address *peer,
 		c->drain_ns = now;
 	if (!host->proxy_headers)
 		r = count_peer(c);
-	if (r == 0 && host->protocols == CONN_H2)
-		r = make_session(c, true);
+	if (r == 0 && host->protocols != CONN_H1_H2)
+		r = make_session(c, host->protocols == CONN_H2);
 	if (r < 0) {
 		discount_peer(c);
 		mem_free(c);

@@ -38,6 +38,7 @@ struct conn_options {
 enum conn_protocols {
 	CONN_H2,    /* HTTP/2 with prior knowledge: we speak first */
 	CONN_H1_H2, /* whichever the peer begins with */
+	CONN_H1,    /* HTTP/1.1 alone */
 };
 
 /* What a shard's connections on one port share. Filled in by its owner, then

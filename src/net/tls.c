@@ -6,7 +6,9 @@
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 /* Of TLS 1.2's suites those that RFC 9113 appendix A does not forbid. */
@@ -21,6 +23,7 @@ struct tls_context {
 	SSL_CTX *ctx;	    /* own */
 	BIO_METHOD *method; /* own; of every connection's BIO */
 	int valid_days;
+	int64_t expiry_ns;
 };
 
 struct tls {
@@ -189,6 +192,16 @@ static int days_left(const SSL_CTX *ctx)
 	return seconds < 0 ? days - 1 : days;
 }
 
+static int64_t expiry_ns(const SSL_CTX *ctx)
+{
+	const X509 *cert = SSL_CTX_get0_certificate(ctx);
+	struct tm tm;
+
+	if (!cert || !ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
+		return 0;
+	return timegm(&tm) * NS_PER_S;
+}
+
 static void context_free(struct tls_context **context)
 {
 	struct tls_context *c = *context;
@@ -223,6 +236,7 @@ int tls_context_new(const struct tls_files *files,
 	if (r < 0)
 		return r;
 	c->valid_days = days_left(c->ctx);
+	c->expiry_ns = expiry_ns(c->ctx);
 	*ret_context = TAKE_PTR(c);
 	return 0;
 }
@@ -242,6 +256,11 @@ void tls_context_unref(struct tls_context *context)
 int tls_context_valid_days(const struct tls_context *context)
 {
 	return context->valid_days;
+}
+
+int64_t tls_context_expiry_ns(const struct tls_context *context)
+{
+	return context->expiry_ns;
 }
 
 /* ---- a connection ---- */

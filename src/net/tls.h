@@ -51,6 +51,9 @@ void tls_context_unref(struct tls_context *context);
 /* Days until the certificate is over, negative when it is. */
 int tls_context_valid_days(const struct tls_context *context);
 
+/* The moment itself, by the wall clock; 0 when it cannot be told. */
+int64_t tls_context_expiry_ns(const struct tls_context *context);
+
 /* What a peer that names protocols (ALPN) must name one of, else it is sent
  * away; one that names none is taken to know. */
 enum tls_alpn {

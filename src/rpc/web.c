@@ -6,6 +6,7 @@
 
 #include "base/codec.h"
 #include "base/err.h"
+#include "http/page.h"
 #include "rpc/call_private.h"
 #include "rpc/metadata.h"
 #include "rpc/request.h"
@@ -185,36 +186,14 @@ static void start_call(struct rpc_server *server, struct exchange *x)
 
 /* ---- what is no call ---- */
 
-/* A page waits for the end of its request, which must come by then. */
-struct page {
-	struct rpc_server *server; /* ref */
-	struct exchange *x;	   /* ref */
-	struct timer patience;
-};
-
-static void reply_page(struct exchange *x, unsigned status, const char *text)
+static void reply_text(struct exchange *x, unsigned status, const char *text)
 {
 	const struct reply_header headers[] = {
 		{"content-type", slice_str("text/plain; charset=utf-8")},
 		{"access-control-allow-origin", slice_str("*")},
 	};
-	bool body_wanted = !slice_eq_str(x->method, "HEAD");
-	struct buf body;
-	int r = 0;
 
-	buf_init(&body, strlen(text));
-	if (body_wanted)
-		r = buf_append(&body, text, strlen(text));
-	if (r == 0 && body_wanted)
-		r = exchange_send(x, &body);
-	if (r == 0)
-		r = exchange_respond(
-			x, status, headers, ARRAY_LEN(headers), !body_wanted);
-	if (r == 0 && body_wanted)
-		r = exchange_finish(x, NULL, 0);
-	if (r < 0)
-		exchange_reset(x);
-	buf_release(&body);
+	page_reply(x, status, headers, ARRAY_LEN(headers), slice_str(text));
 }
 
 static bool may_be_asked(struct slice method)
@@ -271,74 +250,29 @@ static bool is_preflight(const struct exchange *x)
 	       exchange_header(x, "access-control-request-method").len > 0;
 }
 
-static void answer_page(struct exchange *x)
+static void answer_page(struct exchange *x, void *ctx)
 {
-	const struct page *page = x->ctx;
-	bool serving = page->server->serving;
+	const struct rpc_server *server = ctx;
 
 	log_debug(x->log, "page", F_SLICE("http_method", x->method),
 		F_SLICE("path", x->path));
 	if (is_preflight(x))
 		reply_preflight(x);
 	else if (slice_eq_str(x->path, "/health"))
-		reply_page(
-			x, serving ? 200 : 503, serving ? "OK" : "not serving");
+		reply_text(x, server->serving ? 200 : 503,
+			server->serving ? "OK" : "not serving");
 	else if (slice_eq_str(x->path, "/"))
-		reply_page(x, 200, "gRPC-Web service is running!");
+		reply_text(x, 200, "gRPC-Web service is running!");
 	else
-		reply_page(x, 404, "not found");
-}
-
-static void page_on_body(struct exchange *x UNUSED, struct slice bytes UNUSED)
-{
-}
-
-static void page_on_sent(struct exchange *x UNUSED)
-{
-}
-
-static void page_on_closed(struct exchange *x)
-{
-	struct page *page = x->ctx;
-
-	timer_clear(&page->patience);
-}
-
-static const struct exchange_handler page_handler = {
-	.on_body = page_on_body,
-	.on_body_end = answer_page,
-	.on_sent = page_on_sent,
-	.on_closed = page_on_closed,
-};
-
-static void page_on_patience(struct timer *t)
-{
-	exchange_reset(CONTAINER_OF(t, struct page, patience)->x);
-}
-
-/* Without memory there is no handler, and the exchange is refused. */
-static void start_page(struct rpc_server *server, struct exchange *x)
-{
-	struct page *page = arena_zalloc(&x->arena, sizeof(*page));
-
-	if (!page)
-		return;
-	page->server = server;
-	page->x = x;
-	page->patience.on_due = page_on_patience;
-	if (timer_set(&page->patience, server->loop,
-		    loop_now_ns(server->loop) + RPC_RECEIVE_TIMEOUT_NS) < 0)
-		return;
-	x->ctx = page;
-	x->handler = &page_handler;
-	if (x->body_ended)
-		answer_page(x);
+		reply_text(x, 404, "not found");
 }
 
 void web_on_request(void *ctx, struct exchange *x)
 {
+	struct rpc_server *server = ctx;
+
 	if (is_call(x))
-		start_call(ctx, x);
+		start_call(server, x);
 	else
-		start_page(ctx, x);
+		page_start(x, server->loop, answer_page, server);
 }

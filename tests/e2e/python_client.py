@@ -76,6 +76,7 @@ class Server:
             env={**os.environ,
                  "GRPC_LISTEN_ADDRESS": self.address,
                  "GRPC_WEB_LISTEN_ADDRESS": f"127.0.0.1:{free_port()}",
+                 "METRICS_LISTEN_ADDRESS": "off",
                  **store})
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()

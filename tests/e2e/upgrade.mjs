@@ -275,6 +275,7 @@ async function refusedConfigurations() {
     ['CRL_START_POLICY', 'ajar'],
     ['CRL_URL', 'nowhere'],
     ['GRPC_WEB_LISTEN_ADDRESS', '[]:80'],
+    ['METRICS_LISTEN_ADDRESS', 'on'],
     ['KEEPALIVE_TIME', '0'],
     ['PROXY_PROTOCOL', 'v2'],
     ['DATABASE_URL', 'nowhere'],

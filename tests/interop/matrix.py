@@ -174,7 +174,8 @@ def tallyd(directory=None, **settings):
             tempfile.TemporaryDirectory())
         env = {**os.environ, 'SQLITE_DIR_PATH': directory + '/db',
                'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
-               'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0', **settings}
+               'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0',
+               'METRICS_LISTEN_ADDRESS': 'off', **settings}
         process, match = stack.enter_context(program(
             [os.path.join(ROOT, 'build/tallyd')],
             r'listening at (\S+?)" web=(\S+)', env=env))

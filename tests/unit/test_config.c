@@ -80,6 +80,8 @@ static void check_defaults(void)
 	ck_assert_uint_eq(config.keepalive_timeout_s, 5);
 	ck_assert_uint_eq(config.keepalive_min_time_s, 5);
 	ck_assert_uint_eq(config.max_connection_age_s, 0);
+	ck_assert_str_eq(config.metrics_address.text, "127.0.0.1:9091");
+	ck_assert(!config.metrics_wanted);
 	ck_assert(config.list_overlap);
 	ck_assert_str_eq(config.tls_cert_file, "");
 	ck_assert_str_eq(config.tls_key_file, "");
@@ -89,10 +91,10 @@ static void check_defaults(void)
 }
 
 static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
-	"GRPC_WEB_LISTEN_ADDRESS", "SQLITE_DIR_PATH", "DATABASE_URL",
-	"DATABASE_DIRECT_URL", "DATABASE_POOL_SIZE", "DATABASE_POOLER",
-	"CA_CERT", "CRL_URL", "CRL_REFRESH_SECONDS", "CRL_START_POLICY",
-	"LOG_LEVEL", "LOG_FORMAT", "CORE_DUMPS", "SHARDS",
+	"GRPC_WEB_LISTEN_ADDRESS", "METRICS_LISTEN_ADDRESS", "SQLITE_DIR_PATH",
+	"DATABASE_URL", "DATABASE_DIRECT_URL", "DATABASE_POOL_SIZE",
+	"DATABASE_POOLER", "CA_CERT", "CRL_URL", "CRL_REFRESH_SECONDS",
+	"CRL_START_POLICY", "LOG_LEVEL", "LOG_FORMAT", "CORE_DUMPS", "SHARDS",
 	"MAX_STREAMS_PER_CONNECTION", "MAX_CONNECTIONS",
 	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
 	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
@@ -315,7 +317,21 @@ TEST(config, bad_addresses_are_refused)
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		check_refused("GRPC_LISTEN_ADDRESS", bad[i]);
 		check_refused("GRPC_WEB_LISTEN_ADDRESS", bad[i]);
+		check_refused("METRICS_LISTEN_ADDRESS", bad[i]);
 	}
+}
+
+TEST(config, metrics_have_an_address_or_none)
+{
+	ck_assert_int_eq(load("METRICS_LISTEN_ADDRESS", "127.0.0.1:9091"), 0);
+	check_v4(&config.metrics_address, "127.0.0.1", 9091);
+	ck_assert(config.metrics_wanted);
+	ck_assert_int_eq(load("METRICS_LISTEN_ADDRESS", "[::1]:0"), 0);
+	check_v6(&config.metrics_address, "::1", 0);
+	ck_assert_int_eq(load("METRICS_LISTEN_ADDRESS", "off"), 0);
+	ck_assert_uint_eq(config.metrics_address.addr_len, 0);
+	ck_assert_str_eq(config.metrics_address.text, "off");
+	check_refused("METRICS_LISTEN_ADDRESS", "on");
 }
 
 TEST(config, bad_numbers_are_refused)

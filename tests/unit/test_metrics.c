@@ -145,7 +145,7 @@ TEST(metrics, what_is_not_there_has_no_time)
 	ck_assert_ptr_null(strstr(text, "\ntallyd_crl_fetched_timestamp"));
 	ck_assert_ptr_null(strstr(text, "\ntallyd_store_info"));
 	metrics_set(&one, METRIC_CRL_STAMP, 1700000000 * NS_PER_S + 5);
-	metrics_set(&one, METRIC_STORE + METRIC_BACKEND_SQLITE, 1);
+	metrics_set(&one, metric_at(METRIC_STORE, METRIC_BACKEND_SQLITE), 1);
 	write_text();
 	assert_line(
 		"tallyd_crl_fetched_timestamp_seconds 1700000000.000000005");

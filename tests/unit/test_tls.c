@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "lib/unit.h"
 #include "net/tls.h"
@@ -565,9 +566,16 @@ TEST(tls, files_that_do_not_fit_are_refused_by_name)
 
 TEST(tls, a_certificate_knows_how_long_it_is_valid)
 {
+	int days;
+
 	set_up();
 	ck_assert_int_ge(tls_context_valid_days(context), PEM_VALID_DAYS - 1);
 	ck_assert_int_le(tls_context_valid_days(context), PEM_VALID_DAYS);
+	days = (int)((tls_context_expiry_ns(context) -
+			     clock_wall_ns(&clock_system)) /
+		     (86400 * NS_PER_S));
+	ck_assert_int_ge(days, PEM_VALID_DAYS - 1);
+	ck_assert_int_le(days, PEM_VALID_DAYS);
 	tear_down();
 }
 

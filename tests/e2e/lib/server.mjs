@@ -139,6 +139,7 @@ export class Server {
       CORE_DUMPS: 'on',
       GRPC_LISTEN_ADDRESS: this.address,
       GRPC_WEB_LISTEN_ADDRESS: this.webAddress,
+      METRICS_LISTEN_ADDRESS: 'off',
       ...await this.store.env(),
       ...this.extra,
     };
