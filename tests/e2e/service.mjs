@@ -3,13 +3,11 @@
 // word of how it is.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
+import { Authority } from './lib/ca.mjs';
 import { Client, User, status } from './lib/client.mjs';
 import { pause } from './lib/load.mjs';
 import { Managed } from './lib/manager.mjs';
-import { temporaryDirectory } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
 import { skip, suite, test, until } from './lib/tap.mjs';
 
@@ -88,20 +86,10 @@ async function socketCases() {
   }
 }
 
-/** PEM files of a certificate that nobody need trust. */
-function certificate() {
-  const dir = temporaryDirectory();
-  const [key, cert] = ['key.pem', 'cert.pem'].map(
-    (name) => path.join(dir, name));
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt',
-    'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-subj', '/CN=tallyd',
-    '-keyout', key, '-out', cert], { stdio: 'ignore' });
-  return { TLS_CERT_FILE: cert, TLS_KEY_FILE: key };
-}
-
 async function reloadCases() {
-  const files = certificate();
-  await managing({ env: files }, async (managed) => {
+  const authority = new Authority();
+  const { cert, key } = authority.files(authority.issue().name);
+  await managing({ env: { TLS_CERT_FILE: cert, TLS_KEY_FILE: key } }, async (managed) => {
     await managed.begin();
     const reload = async () => {
       managed.told.length = 0;
@@ -115,7 +103,7 @@ async function reloadCases() {
     await test('SIGHUP: it tells that it loads its files, and when it has',
       reload);
     await test('and also when they cannot be used', async () => {
-      writeFileSync(files.TLS_CERT_FILE, 'nothing');
+      writeFileSync(cert, 'nothing');
       await reload();
       assert.match(managed.stderr, /event=tls\.not_loaded/);
     });
