@@ -43,9 +43,11 @@ E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
 # which has no threads of its own.
 E2E_STORE_ASAN = ['compat', 'concurrency', 'pg_cut']
 E2E_STORE_TSAN = ['concurrency', 'notifications']
+# Suites that have the server traced, which a sanitizer does not bear.
+E2E_TRACED = ['sandbox']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
 E2E_POSTGRES = ['fleet', 'pg_start', 'pg_faults', 'pg_cut', 'pg_frozen',
-                'pg_pooler']
+                'pg_pooler', 'haproxy']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'health', 'reflection', 'interop', 'connections']
@@ -201,7 +203,8 @@ def plan(thorough):
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
     yield Suite('instructions', [PYTHON, 'tests/instructions.py'], 180)
     yield from unit_suites('', GCC, 120)
-    yield from e2e_suites('', GCC, E2E, '1', 180, thorough)
+    yield Suite('deploy', [PYTHON, 'tests/deploy.py', 'build/tallyd'], 120)
+    yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 180, thorough)
     yield from postgres_suites(thorough)
     yield CLANG
     yield from unit_suites('-clang', CLANG, 120, stores)
