@@ -190,12 +190,18 @@ static size_t push_notices(struct ports *p, struct notice_batch *batch)
 	return n;
 }
 
-void ports_notify(struct ports *p, struct notice_batch *batch)
+/* Who is awake costs nothing. */
+static void wake_all(struct ports *p, size_t n)
 {
-	size_t i, n = push_notices(p, batch);
+	size_t i;
 
 	for (i = 0; i < n; i++)
 		mailbox_wake(loop_mailbox(p->port[i]->port.loop));
+}
+
+void ports_notify(struct ports *p, struct notice_batch *batch)
+{
+	wake_all(p, push_notices(p, batch));
 }
 
 void ports_lost(struct ports *p)
@@ -230,17 +236,15 @@ void ports_answer(struct store_op *op)
 /* No lock: a port with an answer under way is not detached. */
 void ports_complete(struct ports *p, struct notice_batch *notices)
 {
-	bool all = notices != NULL, some;
+	bool any = notices != NULL;
 	size_t i, n = push_notices(p, notices);
-	struct mailbox *mailbox;
 
-	for (i = 0; i < n; i++) {
-		mailbox = loop_mailbox(p->port[i]->port.loop);
-		some = p->port[i]->answers.n > 0;
-		mailbox_push_chain(mailbox, &p->port[i]->answers);
-		if (all || some)
-			mailbox_wake(mailbox);
-	}
+	/* The callers' loops are woken first. */
+	for (i = 0; i < n; i++)
+		mailbox_post_chain(loop_mailbox(p->port[i]->port.loop),
+			&p->port[i]->answers);
+	if (any)
+		wake_all(p, n);
 }
 
 void ports_answer_chained(struct message_chain *answers, struct store_op *op)
