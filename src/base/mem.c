@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What one arena, a thread's or two threads' part of the heap, keeps: some
- * hundred pages of a list, or one of the largest. malloc's default of 128 KiB
- * is less than one busy turn takes and gives back. */
-#define KEEP_BYTES (4 * 1024 * 1024)
+/* What one arena, the heap of a thread or two, keeps: twice the largest page of
+ * a list, which doubles as it grows. malloc's default of 128 KiB is less than
+ * one busy turn takes and gives back. */
+#define KEEP_BYTES (8 * 1024 * 1024)
 
 /* What is larger has pages of its own, which cost a fault each. */
-#define LARGE_BYTES (1024 * 1024)
+#define LARGE_BYTES (8 * 1024 * 1024)
 
 /* Allocations this thread still grants; negative when nothing is planned. */
 static _Thread_local long fail_countdown = -1;
