@@ -27,18 +27,25 @@
 #define CALL_ARENA_MAX (4 * REQUEST_MESSAGE_MAX)
 
 /* Overlap rule: how far a ListChanges looks back over foreign writes that lie
- * just below the asker's own, in time and in revisions. The window must
- * outlast a notice's way to a client and that client's next push. Clients push
- * all they have queued before they ask: several devices that come back with 20
- * changes each are far apart in revisions. */
+ * below the asker's own. Clients push all they have queued before they ask, so
+ * it counts from where the asker's run of writes began, and what another wrote
+ * shortly before that may still have been on its way to it. Over a slow network
+ * such a run takes minutes; within it a write follows the other as soon as that
+ * is answered. Several devices that come back with 20 changes each are far
+ * apart in revisions. */
 #define OVERLAP_WINDOW_S  30
+#define OVERLAP_GAP_S	  10
 #define OVERLAP_REVISIONS 256
+/* How long the asker may take to come and ask. */
+#define OVERLAP_MEMORY_S 600
 /* Answers that are lowered for one and the same revision. Several devices may
  * ask from it, each more than once; but a client that asks until an answer is
  * empty must come to an end before the window does. */
 #define OVERLAP_REPEATS_MAX 32
-/* Users whose last writes a shard remembers; the oldest is forgotten first. */
-#define OVERLAP_USERS_MAX 16384
+/* Users whose last writes a shard remembers, and their writes, 32 bytes each;
+ * who has not written for longest is forgotten first. */
+#define OVERLAP_USERS_MAX  16384
+#define OVERLAP_WRITES_MAX (256 * 1024)
 
 /* Operations that wait for the store. At 17 µs each the last of them waits
  * 0.3 s; beyond that a client is better told to come back. */

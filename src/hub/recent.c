@@ -12,9 +12,11 @@
 #include "config/limits.h"
 
 #define WINDOW_NS (OVERLAP_WINDOW_S * NS_PER_S)
+#define GAP_NS	  (OVERLAP_GAP_S * NS_PER_S)
+#define MEMORY_NS (OVERLAP_MEMORY_S * NS_PER_S)
 /* The asker's own write and those that may count below it. */
 #define WRITES_MAX (2 * OVERLAP_REVISIONS)
-/* Few users write more within the window; the ring doubles for who does. */
+/* Few users write more in that time; the ring doubles for who does. */
 #define WRITES_MIN 8
 
 struct write {
@@ -37,10 +39,12 @@ struct recent {
 	struct map users;
 	struct list by_age; /* of struct recent_user */
 	size_t max_users;
+	size_t n_writes; /* room for so many, in all rings */
+	size_t max_writes;
 	uint64_t seed[2];
 };
 
-int recent_new(size_t max_users, struct recent **ret_recent)
+int recent_new(size_t max_users, size_t max_writes, struct recent **ret_recent)
 {
 	struct recent *r = mem_zalloc(sizeof(*r));
 
@@ -51,6 +55,7 @@ int recent_new(size_t max_users, struct recent **ret_recent)
 	r->seed[1] = r->users.seed[0];
 	list_init(&r->by_age);
 	r->max_users = max_users;
+	r->max_writes = max_writes;
 	*ret_recent = r;
 	return 0;
 }
@@ -59,6 +64,7 @@ static void forget_user(struct recent *r, struct recent_user *u)
 {
 	map_remove(&r->users, &u->entry);
 	list_remove(&u->by_age);
+	r->n_writes -= u->size;
 	mem_free(u->ring);
 	mem_free(u);
 }
@@ -97,19 +103,34 @@ static const struct write *last_write(const struct recent_user *u)
 	return &u->ring[(u->next + u->size - 1) % u->size];
 }
 
-/* Users whose last write is outside the window, and one more when the table
- * is full. A few at a time: each note adds at most one. */
-static void make_room(struct recent *r, int64_t now_ns)
+/* Users whose last write is long ago. A few at a time: each note adds at most
+ * one. */
+static void forget_old(struct recent *r, int64_t now_ns)
 {
-	struct recent_user *u = oldest_user(r);
+	struct recent_user *u;
+	int i;
 
-	if (u && now_ns - last_write(u)->at_ns > WINDOW_NS) {
-		forget_user(r, u);
+	for (i = 0; i < 2; i++) {
 		u = oldest_user(r);
+		if (u && now_ns - last_write(u)->at_ns > MEMORY_NS)
+			forget_user(r, u);
 	}
-	if (u && (now_ns - last_write(u)->at_ns > WINDOW_NS ||
-			 r->users.n_entries >= r->max_users))
+}
+
+/* Makes room for `n` more writes, but not at the cost of `keep`: then there may
+ * be none. */
+static bool make_room(
+	struct recent *r, size_t n, const struct recent_user *keep)
+{
+	struct recent_user *u;
+
+	while (r->n_writes + n > r->max_writes) {
+		u = oldest_user(r);
+		if (!u || u == keep)
+			return false;
 		forget_user(r, u);
+	}
+	return true;
 }
 
 static struct recent_user *add_user(
@@ -117,8 +138,10 @@ static struct recent_user *add_user(
 {
 	struct recent_user *u;
 
-	make_room(r, now_ns);
-	u = mem_zalloc(sizeof(*u));
+	forget_old(r, now_ns);
+	if (r->users.n_entries >= r->max_users)
+		forget_user(r, oldest_user(r));
+	u = make_room(r, WRITES_MIN, NULL) ? mem_zalloc(sizeof(*u)) : NULL;
 	if (!u)
 		return NULL;
 	u->id = *id;
@@ -131,19 +154,21 @@ static struct recent_user *add_user(
 		mem_free(u);
 		return NULL;
 	}
+	r->n_writes += u->size;
 	return u;
 }
 
 /* Makes the ring twice as large, if what would be overwritten may still count.
  * Without memory it is overwritten. */
-static void make_room_for_write(struct recent_user *u, int64_t now_ns)
+static void make_room_for_write(
+	struct recent *r, struct recent_user *u, int64_t now_ns)
 {
 	const struct write *oldest = &u->ring[u->next];
 	struct write *ring;
 	size_t i;
 
-	if (oldest->revision == 0 || now_ns - oldest->at_ns > WINDOW_NS ||
-		u->size == WRITES_MAX)
+	if (oldest->revision == 0 || now_ns - oldest->at_ns > MEMORY_NS ||
+		u->size == WRITES_MAX || !make_room(r, u->size, u))
 		return;
 	ring = mem_zalloc(2 * u->size * sizeof(*ring));
 	if (!ring)
@@ -153,6 +178,7 @@ static void make_room_for_write(struct recent_user *u, int64_t now_ns)
 	mem_free(u->ring);
 	u->ring = ring;
 	u->next = u->size;
+	r->n_writes += u->size;
 	u->size *= 2;
 }
 
@@ -167,7 +193,7 @@ void recent_note(struct recent *r, const struct user_id *user,
 		return;
 	list_remove(&u->by_age);
 	list_append(&r->by_age, &u->by_age);
-	make_room_for_write(u, now_ns);
+	make_room_for_write(r, u, now_ns);
 	assert(u->next < u->size);
 	u->ring[u->next] = (struct write){
 		.revision = revision,
@@ -189,10 +215,28 @@ static struct write *find_write(struct recent_user *u, uint64_t revision)
 	return NULL;
 }
 
+/* When the run of writes began of which `own` is the last. */
+static int64_t run_began(const struct recent_user *u, const struct write *own)
+{
+	int64_t began_ns = own->at_ns;
+	const struct write *w;
+	size_t back;
+
+	for (back = 1; back <= u->size; back++) {
+		w = &u->ring[(u->next + u->size - back) % u->size];
+		if (w->revision == 0 || began_ns - w->at_ns > GAP_NS)
+			break;
+		if (w->client == own->client && w->revision < own->revision)
+			began_ns = w->at_ns;
+	}
+	return began_ns;
+}
+
 /* The lowest start that the other clients' writes below `own` ask for. */
 static uint64_t lowest_start(
-	const struct recent_user *u, const struct write *own, int64_t now_ns)
+	const struct recent_user *u, const struct write *own)
 {
+	int64_t from_ns = run_began(u, own) - WINDOW_NS;
 	uint64_t start = own->revision;
 	const struct write *w;
 	size_t i;
@@ -201,8 +245,7 @@ static uint64_t lowest_start(
 		w = &u->ring[i];
 		if (w->revision > 0 && w->revision < own->revision &&
 			own->revision - w->revision <= OVERLAP_REVISIONS &&
-			w->client != own->client &&
-			now_ns - w->at_ns <= WINDOW_NS)
+			w->client != own->client && w->at_ns >= from_ns)
 			start = MIN(start, w->revision - 1);
 	}
 	return start;
@@ -231,9 +274,10 @@ uint64_t recent_start(struct recent *r, const struct user_id *user,
 	struct write *own = u && since > 0 ? find_write(u, since) : NULL;
 	uint64_t start;
 
-	if (!own || own->client == 0 || own->repeats >= OVERLAP_REPEATS_MAX)
+	if (!own || own->client == 0 || own->repeats >= OVERLAP_REPEATS_MAX ||
+		now_ns - own->at_ns > MEMORY_NS)
 		return since;
-	start = lowest_start(u, own, now_ns);
+	start = lowest_start(u, own);
 	if (start < since) {
 		own->repeats++;
 		mark_own(u, own, start, ret_own);

@@ -6,7 +6,8 @@
  * as the point up to which they know everything. What another device wrote
  * just before, whose notice is still on its way, they would never ask for
  * again. So when somebody asks from exactly a revision that client X wrote,
- * and other clients' writes lie just below it, the answer starts below those.
+ * and other clients' writes lie just below it, or among those that X wrote one
+ * after the other before, the answer starts below those.
  *
  * Of what lies below, the answer leaves out what X wrote: who asks is X, which
  * knows its own writes, or was given X's revision by a list, and with it all
@@ -26,8 +27,10 @@
 
 struct recent;
 
-/* Remembers at most `max_users` users. Returns: 0, ERR_NOMEM. */
-MUSTCHECK int recent_new(size_t max_users, struct recent **ret_recent);
+/* Remembers at most `max_users` users, and no more of their writes than
+ * `max_writes` have room for. Returns: 0, ERR_NOMEM. */
+MUSTCHECK int recent_new(
+	size_t max_users, size_t max_writes, struct recent **ret_recent);
 void recent_free(struct recent **recent);
 
 /* A write was committed; `client_id` NULL when it came without one. For want

@@ -249,7 +249,8 @@ int syncer_new(const struct config *config, struct store *store,
 		return r;
 	r = hub_new(loop_metrics(loop), &s->hub);
 	if (r == 0)
-		r = recent_new(OVERLAP_USERS_MAX, &s->recent);
+		r = recent_new(
+			OVERLAP_USERS_MAX, OVERLAP_WRITES_MAX, &s->recent);
 	if (r == 0)
 		r = attach(s, store);
 	if (r < 0)
