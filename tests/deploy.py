@@ -165,6 +165,17 @@ def fly_gives_time(_):
             ROOT, os.path.dirname(path), build)), path
 
 
+def package_has_the_version(_):
+    version = re.search(r"version: '([^']+)'", read('meson.build'))[1]
+    newest = read('debian', 'changelog').splitlines()[0]
+    assert newest.startswith(f'tallyd ({version}) '), newest
+    assert f'"tallyd {version}"' in read('docs', 'tallyd.8')
+
+
+def workflows_are_valid(_):
+    run([need('actionlint')])
+
+
 CASES = [
     ('systemd finds the units valid', units_are_valid),
     (f'the service is exposed by {EXPOSURE_MAX} at most', unit_is_hardened),
@@ -174,6 +185,8 @@ CASES = [
     ('a container is not killed while it drains', compose_gives_time),
     ('haproxy takes its file', haproxy_takes_its_file),
     ('Fly\'s machines are not killed while they drain', fly_gives_time),
+    ('the package has the server\'s version', package_has_the_version),
+    ('actionlint finds the workflows valid', workflows_are_valid),
 ]
 
 

@@ -206,6 +206,8 @@ def plan(thorough):
     yield Suite('deploy', [PYTHON, 'tests/deploy.py', 'build/tallyd'], 120)
     yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 180, thorough)
     yield from postgres_suites(thorough)
+    if thorough:
+        yield Suite('package', [PYTHON, 'tests/package.py'], 600)
     yield CLANG
     yield from unit_suites('-clang', CLANG, 120, stores)
     yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
