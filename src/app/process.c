@@ -59,16 +59,14 @@ void process_init(struct process *p)
 {
 	uint64_t fields[STAT_FIELDS + 1];
 	long ticks = sysconf(_SC_CLK_TCK);
-	int64_t up_ns, age_ns;
-	char text[FILE_MAX];
+	int64_t age_ns;
 
 	p->start_ns = 0;
 	read_stat(fields);
-	if (ticks <= 0 || fields[STAT_START] == 0 ||
-		!read_file("/proc/uptime", text))
+	if (ticks <= 0 || fields[STAT_START] == 0)
 		return;
-	up_ns = (int64_t)(strtod(text, NULL) * (double)NS_PER_S);
-	age_ns = up_ns - (int64_t)fields[STAT_START] * (NS_PER_S / ticks);
+	age_ns = clock_boot_ns() -
+		 (int64_t)fields[STAT_START] * (NS_PER_S / ticks);
 	p->start_ns = clock_wall_ns(&clock_system) - age_ns;
 }
 

@@ -18,6 +18,10 @@ struct clock {
 /* CLOCK_REALTIME and CLOCK_MONOTONIC. */
 extern const struct clock clock_system;
 
+/* Since the machine was started, its sleep included: what the kernel counts the
+ * starts of processes from. Threads: any. */
+int64_t clock_boot_ns(void);
+
 static inline int64_t clock_wall_ns(const struct clock *c)
 {
 	return c->wall_ns(c->ctx);

@@ -64,6 +64,14 @@ function missing() {
   return undefined;
 }
 
+async function askForMetrics({ stderr }) {
+  const [, address] = / metrics=(\S+)/.exec(stderr);
+  const text = await (await fetch(`http://${address}/metrics`)).text();
+  const [, started] = /^process_start_time_seconds (\S+)$/m.exec(text);
+  const age = Date.now() / 1000 - started;
+  assert.ok(age > -1 && age < SECONDS, `started ${age} s ago`);
+}
+
 /** All that a server does in its life, in small. */
 async function live(log) {
   const list = await new RevocationList().start();
@@ -75,7 +83,7 @@ async function live(log) {
     binary: 'strace',
     args: ['-D', '-f', '-s', '200', '-o', log, binaryPath()],
     env: { TLS_CERT_FILE: cert, TLS_KEY_FILE: key, SHARDS: '2',
-      CA_CERT: authority.certificate,
+      CA_CERT: authority.certificate, METRICS_LISTEN_ADDRESS: '127.0.0.1:0',
       CRL_URL: list.url.replace('127.0.0.1', 'localhost') },
   });
   await server.start();
@@ -90,6 +98,7 @@ async function live(log) {
   await user.setLock({ name: 'l', acquire: true,
     instance: '11111111-1111-4111-8111-111111111111' });
   assert.equal((await user.getLock('l')).reply.locked, true);
+  await askForMetrics(server);
   server.child.kill('SIGHUP');
   await until(SECONDS, 'its files', () => (
     server.stderr.split('event=tls.loaded').length > 2));
@@ -131,6 +140,14 @@ await suite(async () => {
     assert.deepEqual([...opened].filter(
       (family) => !families.includes(family)), []);
   });
+  await test('it looks at no process but itself, and nothing else in /proc',
+    () => {
+      assert.deepEqual(settings('ProcSubset'), ['pid']);
+      const seen = lines.map(({ rest }) => /"(\/proc\/[^"]*)"/.exec(rest)?.[1])
+        .filter(Boolean);
+      assert.deepEqual(seen.filter(
+        (file) => !file.startsWith('/proc/self/')), []);
+    });
   await test('it writes no files but its own', () => {
     const opened = lines.filter(({ name, rest }) => (
       name === 'openat' && /O_WRONLY|O_RDWR|O_CREAT/.test(rest)))
