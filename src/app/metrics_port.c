@@ -123,20 +123,24 @@ static void set_up_host(struct metrics_port *p)
 }
 
 int metrics_port_new(struct loop *loop, const struct config_address *address,
-	metrics_gather_fn gather, void *ctx, struct metrics_port **ret_port,
-	struct errmsg *reterr)
+	int handed_fd, metrics_gather_fn gather, void *ctx,
+	struct metrics_port **ret_port, struct errmsg *reterr)
 {
 	CLEANUP(metrics_port_free)
 	struct metrics_port *p = mem_zalloc(sizeof(*p));
 	int r;
 
-	if (!p)
+	if (!p) {
+		if (handed_fd >= 0)
+			close(handed_fd);
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	}
 	p->loop = loop;
 	p->gather = gather;
 	p->ctx = ctx;
 	set_up_host(p);
-	r = listener_new(loop, address, on_accept, p, &p->listener, reterr);
+	r = listener_open(
+		loop, address, handed_fd, on_accept, p, &p->listener, reterr);
 	if (r < 0)
 		return r;
 	*ret_port = TAKE_PTR(p);

@@ -25,10 +25,13 @@ struct metrics_port;
 /* Adds up what is to be told. */
 typedef void (*metrics_gather_fn)(void *ctx, struct metrics_sum *sum);
 
-/* Listens. Returns: 0; ERR_* with a sentence. */
+/* Listens at `address`, or on a socket that was handed over and is the port's
+ * from now on, also when this fails; -1 for none. Returns: 0; ERR_* with a
+ * sentence. */
 MUSTCHECK int metrics_port_new(struct loop *loop,
-	const struct config_address *address, metrics_gather_fn gather,
-	void *ctx, struct metrics_port **ret_port, struct errmsg *reterr);
+	const struct config_address *address, int handed_fd,
+	metrics_gather_fn gather, void *ctx, struct metrics_port **ret_port,
+	struct errmsg *reterr);
 
 /* Cuts off every connection. NULL inside is fine. */
 void metrics_port_free(struct metrics_port **port);

@@ -209,17 +209,17 @@ static void gather(void *ctx, struct metrics_sum *sum)
 static int open_metrics_port(struct server *s, struct errmsg *reterr)
 {
 	const struct config_address *address = &s->config->metrics_address;
+	int r, handed_fd = activation_socket(&s->handed, "metrics");
 	struct errmsg why;
-	int r;
 
-	if (address->addr_len == 0)
+	if (address->addr_len == 0 && handed_fd < 0)
 		return 0;
 	process_init(&s->process);
 	r = metrics_port_new(
-		s->loop, address, gather, s, &s->metrics_port, &why);
+		s->loop, address, handed_fd, gather, s, &s->metrics_port, &why);
 	if (r == 0)
 		return 0;
-	if (s->config->metrics_wanted)
+	if (s->config->metrics_wanted || handed_fd >= 0)
 		return errmsg_set(reterr, r, "%s", why.text);
 	log_warn(NULL, "metrics.not_served", F_STR("reason", why.text));
 	return 0;
@@ -326,19 +326,6 @@ static int start_watchers(struct server *s, struct errmsg *reterr)
 	return r;
 }
 
-/* On the socket that was handed over for it, or on one of our own. */
-static int open_door(struct server *s, struct door *door,
-	const struct config_address *address, int handed_fd,
-	struct errmsg *reterr)
-{
-	door->server = s;
-	if (handed_fd >= 0)
-		return listener_adopt(s->loop, handed_fd, on_accept, door,
-			&door->listener, reterr);
-	return listener_new(
-		s->loop, address, on_accept, door, &door->listener, reterr);
-}
-
 static int open_doors(struct server *s, struct errmsg *reterr)
 {
 	const struct {
@@ -348,18 +335,25 @@ static int open_doors(struct server *s, struct errmsg *reterr)
 		[PORT_NATIVE] = {"grpc", &s->config->grpc_address},
 		[PORT_WEB] = {"web", &s->config->web_address},
 	};
+	struct door *door;
 	size_t port;
 	int r = 0;
 
-	for (port = 0; port < PORTS && r == 0; port++)
-		r = open_door(s, &s->doors[port], ports[port].address,
+	for (port = 0; port < PORTS && r == 0; port++) {
+		door = &s->doors[port];
+		door->server = s;
+		r = listener_open(s->loop, ports[port].address,
 			activation_socket(&s->handed, ports[port].name),
-			reterr);
+			on_accept, door, &door->listener, reterr);
+	}
+	if (r == 0)
+		r = open_metrics_port(s, reterr);
 	/* Nobody would ever accept from it. */
 	if (r == 0 && activation_left(&s->handed))
 		r = errmsg_set(reterr, ERR_INVALID,
-			"socket activation: sockets must be named grpc or web");
-	return r == 0 ? open_metrics_port(s, reterr) : r;
+			"socket activation: sockets must be named grpc, web or "
+			"metrics");
+	return r;
 }
 
 /* A database that is slow to come back is no reason not to start: until it is

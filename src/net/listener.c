@@ -214,6 +214,16 @@ int listener_adopt(struct loop *loop, int fd, listener_accept_fn on_accept,
 	return 0;
 }
 
+int listener_open(struct loop *loop, const struct config_address *address,
+	int handed_fd, listener_accept_fn on_accept, void *ctx,
+	struct listener **ret_listener, struct errmsg *reterr)
+{
+	return handed_fd >= 0 ? listener_adopt(loop, handed_fd, on_accept, ctx,
+					ret_listener, reterr)
+			      : listener_new(loop, address, on_accept, ctx,
+					ret_listener, reterr);
+}
+
 void listener_free(struct listener **listener)
 {
 	struct listener *l = *listener;

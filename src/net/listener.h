@@ -49,6 +49,12 @@ MUSTCHECK int listener_adopt(struct loop *loop, int fd,
 	listener_accept_fn on_accept, void *ctx, struct listener **ret_listener,
 	struct errmsg *reterr);
 
+/* The one or the other: a socket that was handed over, or -1 for none. */
+MUSTCHECK int listener_open(struct loop *loop,
+	const struct config_address *address, int handed_fd,
+	listener_accept_fn on_accept, void *ctx, struct listener **ret_listener,
+	struct errmsg *reterr);
+
 /* Hands out all who wait now: whoever is still in the queue of a socket that is
  * closed is cut off. Not those of a socket that was handed over, whose next
  * process has them. Not inside on_accept. */

@@ -69,9 +69,16 @@ async function socketCases() {
         assert.equal(reply.status, 200);
       }));
   }
+  await test('metrics are served on a socket that is handed over', () =>
+    managing({ names: ['metrics', 'grpc', 'web'] }, async (managed) => {
+      await managed.begin();
+      const reply = await fetch(`http://127.0.0.1:${managed.ports[0]}/metrics`);
+      assert.match(await reply.text(), /^tallyd_connections/m);
+      await answers(managed.address);
+    }));
   for (const [names, sentence] of [
-    [['grpc', 'web', 'other'], 'sockets must be named grpc or web'],
-    [['tallyd.socket'], 'sockets must be named grpc or web'],
+    [['grpc', 'web', 'other'], 'sockets must be named grpc, web or metrics'],
+    [['tallyd.socket'], 'sockets must be named grpc, web or metrics'],
     [['grpc', 'grpc'], 'two sockets have one name'],
   ]) {
     await test(`handed over: ${names}; it does not start`,
