@@ -10,10 +10,13 @@ import glob
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SYSTEMD = os.path.join(ROOT, 'deploy', 'systemd')
@@ -21,6 +24,8 @@ SYSTEMD = os.path.join(ROOT, 'deploy', 'systemd')
 # What `systemd-analyze security` makes of the unit, of 10. What is left: it has
 # the network, local sockets, and the host's files to read.
 EXPOSURE_MAX = 1.1
+
+SECONDS = 20
 
 
 class Skip(Exception):
@@ -94,6 +99,44 @@ def sockets_are_those_we_know(_):
         assert f'{{"{name}", &s->config->' in source, name
         assert f'"0.0.0.0:{port}"' in defaults, port
         assert os.path.basename(path) in unit, path
+
+
+def free_ports(count):
+    probes = [socket.create_server(('127.0.0.1', 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def sockets_are_taken(tallyd):
+    """By systemd's own word for it, which starts a program when somebody
+    connects."""
+    activate = need('systemd-socket-activate')
+    ports = free_ports(2)
+    with tempfile.TemporaryDirectory() as directory:
+        options = [f'--listen=127.0.0.1:{port}' for port in ports]
+        options += [f'--setenv={name}={value}' for name, value in {
+            'SQLITE_DIR_PATH': directory,
+            'METRICS_LISTEN_ADDRESS': 'off'}.items()]
+        with subprocess.Popen(
+                [activate, *options, '--fdname=grpc:web', tallyd], text=True,
+                stderr=subprocess.PIPE) as process:
+            deadline = threading.Timer(SECONDS, process.kill)
+            deadline.start()
+            text = ''
+            while text.count('Listening on') < len(ports):
+                line = process.stderr.readline()
+                assert line, text
+                text += line
+            with urllib.request.urlopen(
+                    f'http://127.0.0.1:{ports[1]}/health') as reply:
+                assert reply.read() == b'OK'
+            process.terminate()
+            _, rest = process.communicate()
+            deadline.cancel()
+            assert process.returncode == 0, rest
+            assert f'listening at 127.0.0.1:{ports[0]}' in rest, rest
 
 
 def user_is_made(_):
@@ -180,6 +223,7 @@ CASES = [
     ('systemd finds the units valid', units_are_valid),
     (f'the service is exposed by {EXPOSURE_MAX} at most', unit_is_hardened),
     ('the sockets are those the server knows', sockets_are_those_we_know),
+    ('systemd hands it its ports', sockets_are_taken),
     ('systemd-sysusers makes the user', user_is_made),
     ('Docker finds the composition valid', compose_is_valid),
     ('a container is not killed while it drains', compose_gives_time),

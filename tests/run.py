@@ -50,7 +50,7 @@ E2E_POSTGRES = ['fleet', 'pg_start', 'pg_faults', 'pg_cut', 'pg_frozen',
                 'pg_pooler', 'haproxy']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health', 'reflection', 'interop', 'connections']
+               'health', 'reflection', 'interop', 'connections', 'service']
 
 # Suites that measure time, or take all of the machine themselves: nothing runs
 # beside them. Of the others some run at a time: most wait more than they work.
