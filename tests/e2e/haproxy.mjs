@@ -9,7 +9,8 @@ import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Balancer } from './lib/balancer.mjs';
-import { Client, User, status } from './lib/client.mjs';
+import { Authority, LOOPBACK } from './lib/ca.mjs';
+import { Client, User, secure, status } from './lib/client.mjs';
 import { Crowd, afterwards } from './lib/crowd.mjs';
 import { atOnce } from './lib/load.mjs';
 import { Server, endingWithUs, freePort, temporaryDirectory }
@@ -22,6 +23,7 @@ const DEPLOY = path.resolve(
   path.dirname(fileURLToPath(import.meta.url)), '../../deploy');
 const CONFIG = path.join(DEPLOY, 'haproxy.cfg');
 const COMPOSE = path.join(DEPLOY, 'compose.yml');
+const OPERATIONS = path.join(DEPLOY, '../docs/OPERATIONS.md');
 const PROGRAM = '/usr/sbin/haproxy';
 const INSTANCES = 3;
 const SECONDS = 15;
@@ -39,14 +41,14 @@ function missing() {
 
 /** haproxy by the file as it is, but for addresses. */
 class Haproxy {
-  async start(servers) {
+  async start(servers, checks = 'check') {
     [this.port, this.webPort, this.control] = await atOnce(3, freePort);
     let text = readFileSync(CONFIG, 'utf8')
       .replace('bind :8080', `bind 127.0.0.1:${this.port}`)
       .replace('bind :8081', `bind 127.0.0.1:${this.webPort}`)
       .replace('127.0.0.1:9999', `127.0.0.1:${this.control}`)
       // Elsewhere all have the same ports, and names.
-      .replace(' port 8081', '').replace(/ resolvers names \S+ \S+/, '');
+      .replace(' check inter', ` ${checks} inter`).replace(' port 8081', '').replace(/ resolvers names \S+ \S+/, '');
     for (const [index, { port, webPort }] of servers.entries()) {
       const name = `tallyd-${index + 1}`;
       text = text
@@ -123,6 +125,29 @@ async function restarts(servers, haproxy, crowd) {
   }
 }
 
+/** TLS ends at the instance; haproxy passes it on, and looks through it. */
+async function tlsCases() {
+  const [, checks] = /^`(check-ssl [^`]*)`/m.exec(
+    readFileSync(OPERATIONS, 'utf8'));
+  const authority = new Authority();
+  const { cert, key } = authority.files(
+    authority.issue({ extensions: LOOPBACK }).name);
+  const server = await new Server({
+    env: { ...env, TLS_CERT_FILE: cert, TLS_KEY_FILE: key },
+  }).start();
+  const haproxy = new Haproxy();
+  await test(`TLS: with \`${checks}\` it finds instances well`, () =>
+    haproxy.start(Array(INSTANCES).fill(server), `check ${checks}`));
+  await test('TLS: a client sees the instance\'s certificate', async () => {
+    const client = new Client(`localhost:${haproxy.port}`, {},
+      secure({ ca: authority.pem }));
+    const { code, message } = await new User(client, new Key()).getLock('n');
+    client.close();
+    assert.equal(code, status.OK, message);
+  });
+  await server.stop();
+}
+
 needs(missing);
 needs(withoutPostgres);
 await suite(async () => {
@@ -162,4 +187,5 @@ await suite(async () => {
   });
   await Promise.all(servers.map((server) => server.stop()));
   balancer.close();
+  await tlsCases();
 });
