@@ -12,7 +12,7 @@ import { Server } from './lib/server.mjs';
 import { POSTGRES, PostgresStore } from './lib/store.mjs';
 import { suite, test, until } from './lib/tap.mjs';
 
-const RESTARTS = 5;
+const RESTARTS = process.env.E2E_THOROUGH ? 25 : 5;
 const INSTANCES = 3;
 const SECONDS = 15;
 const env = { SHARDS: '2', DRAIN_TIMEOUT: '10' };
