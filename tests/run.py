@@ -31,18 +31,18 @@ NODE_FROM_NPM = '22'
 NPM_OF_NODE = '10'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
-       'tls', 'logs', 'python_client', 'health', 'reflection', 'interop', 'web',
-       'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
+       'tls', 'logs', 'metrics', 'python_client', 'health', 'reflection',
+       'interop', 'web', 'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
        'attacks', 'connections', 'history', 'service', 'restart']
 STORES = ['sqlite', 'postgres']
 # Suites that ask something of the store; run on PostgreSQL, too.
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
-             'health', 'history', 'restart']
+             'metrics', 'health', 'history', 'restart']
 # Of those the ones that show most of what a sanitizer looks for in that store,
 # which has no threads of its own.
 E2E_STORE_ASAN = ['compat', 'concurrency', 'pg_cut']
-E2E_STORE_TSAN = ['concurrency', 'notifications']
+E2E_STORE_TSAN = ['concurrency', 'notifications', 'metrics']
 # Suites that have the server traced, which a sanitizer does not bear.
 E2E_TRACED = ['sandbox']
 # Suites of what only PostgreSQL has: instances, and a server to lose.
@@ -50,7 +50,8 @@ E2E_POSTGRES = ['fleet', 'pg_start', 'pg_faults', 'pg_cut', 'pg_frozen',
                 'pg_pooler', 'haproxy']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health', 'reflection', 'interop', 'connections', 'service']
+               'health', 'reflection', 'interop', 'connections', 'service',
+               'metrics']
 
 # Suites that measure time, or take all of the machine themselves: nothing runs
 # beside them. Of the others some run at a time: most wait more than they work.
