@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
 import { Authority, LOOPBACK, RevocationList } from './lib/ca.mjs';
 import { Client, User, encode, status } from './lib/client.mjs';
 import { Pool, atOnce, below, workers } from './lib/load.mjs';
@@ -15,7 +16,7 @@ import {
 import { connect } from './lib/postgres.mjs';
 import { FRAME, Session, Wire, frame, h2frame, requestHeaders }
   from './lib/raw.mjs';
-import { Server, startServer } from './lib/server.mjs';
+import { Server, startServer, temporaryDirectory } from './lib/server.mjs';
 import { Channel, contract } from './lib/service.mjs';
 import { Key } from './lib/sign.mjs';
 import { POSTGRES } from './lib/store.mjs';
@@ -28,6 +29,7 @@ const CODES = Object.fromEntries(
     .map(([name, code]) => [code, name]));
 const METHODS = [
   'SetRecord', 'ListChanges', 'ListenChanges', 'SetLock', 'GetLock'];
+const PROMTOOL = spawnSync('promtool', ['--version']).status === 0;
 const SHARDS = 4;
 const CALLS = scaled(2000, 400);
 const CONNECTIONS_MAX = 32; // at the metrics' own port
@@ -70,7 +72,7 @@ async function pageCases({ server, metrics }) {
       { bodiless: method === 'HEAD' });
   const text = await metrics.text();
 
-  if (spawnSync('promtool', ['--version']).status === 0) {
+  if (PROMTOOL) {
     await test('promtool finds nothing to complain of', () => {
       const { stdout, stderr, status: code } = spawnSync(
         'promtool', ['check', 'metrics'], { input: text });
@@ -86,8 +88,7 @@ async function pageCases({ server, metrics }) {
     assert.equal(new Set(names).size, names.length);
   });
   await test('every metric is in docs/OPERATIONS.md, and none besides', () => {
-    const page = readFileSync(
-      new URL('../../docs/OPERATIONS.md', import.meta.url), 'utf8');
+    const page = read('docs/OPERATIONS.md');
     const told = new Set([...page.matchAll(/^\| `(tallyd_\w+)` \|/gm)]
       .map(([, name]) => name));
     const served = [...families(text).keys()]
@@ -750,6 +751,112 @@ async function postgresCases(server, metrics, user) {
   });
 }
 
+// ---- what is made of them: deploy/ ----
+
+const ROOT = new URL('../../', import.meta.url);
+const ALERTS = 'deploy/prometheus/alerts.yml';
+const ALERT_TESTS = 'tests/prometheus/alerts.yml';
+const DASHBOARD = 'deploy/grafana/tallyd.json';
+const STAMPS = /^tallyd_(crl_fetched|tls_certificate_expiry)_timestamp/;
+
+function read(file) {
+  return readFileSync(new URL(file, ROOT), 'utf8');
+}
+
+function alertNames() {
+  return [...read(ALERTS).matchAll(/- alert: (\w+)/g)].map(([, name]) => name);
+}
+
+function dashboardExpressions() {
+  return JSON.parse(read(DASHBOARD)).panels
+    .flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+}
+
+/** Every metric in PromQL: [name, [[label, operator, value] …]]. */
+function selectors(text) {
+  const own = /\b((?:tallyd|process)_\w+)(?:\{([^}]*)\})?/g;
+  return [...text.matchAll(own)].map(([, name, inside = '']) => [
+    name, [...inside.matchAll(/(\w+)(=~|!~|!=|=)"([^"]*)"/g)]
+      .map(([, ...parts]) => parts)
+      .filter(([label]) => !['job', 'instance', 'le'].includes(label))]);
+}
+
+function matches(series, matchers) {
+  const labels = Object.fromEntries(
+    [...series.matchAll(/(\w+)="([^"]*)"/g)].map(([, ...pair]) => pair));
+  return matchers.every(([label, operator, text]) => {
+    const value = labels[label] ?? '';
+    const same = operator.includes('~')
+      ? new RegExp(`^(?:${text})$`).test(value) : value === text;
+    return same !== operator.startsWith('!');
+  });
+}
+
+async function promtoolCases() {
+  const promtool = (...args) => {
+    const { status: code, stdout, stderr } = spawnSync(
+      'promtool', args, { cwd: ROOT });
+    assert.equal(code, 0, `${stdout}${stderr}`);
+  };
+  const rows = [
+    ['the example configuration and the alerts are valid', () =>
+      promtool('check', 'config', 'deploy/prometheus/prometheus.yml')],
+    [`each of ${alertNames().length} alerts fires when it should, and else not`,
+      () => promtool('test', 'rules', ALERT_TESTS)],
+    ['what the dashboard asks is PromQL', () => {
+      const file = path.join(temporaryDirectory(), 'dashboard.yml');
+      const asked = dashboardExpressions().map((text) => text
+        .replaceAll('$__rate_interval', '5m').replaceAll(/\$\w+/g, '.*'));
+      assert.ok(asked.length > 40);
+      writeFileSync(file, JSON.stringify({ groups: [{ name: 'dashboard',
+        rules: asked.map((expr, number) => (
+          { record: `panel:${number}`, expr })) }] }));
+      promtool('check', 'rules', file);
+    }],
+  ];
+  for (const [name, fn] of rows) {
+    if (PROMTOOL) await test(name, fn);
+    else skip(name, 'promtool is not installed');
+  }
+}
+
+async function deployCases({ metrics }) {
+  await promtoolCases();
+  const text = await metrics.text();
+  const types = families(text);
+  const series = [...parse(text).keys()];
+  /** With its labels' values; of what is not there now its name. */
+  const isTold = (name, matchers) => (
+    STAMPS.test(name) || name === 'tallyd_store_info' ? types.has(name)
+      : series.some((one) => one.split('{')[0] === name
+        && matches(one, matchers)));
+  for (const [file, content] of [[ALERTS, read(ALERTS)],
+    [ALERT_TESTS, read(ALERT_TESTS)],
+    [DASHBOARD, dashboardExpressions().join('\n')]]) {
+    await test(`what ${file} names is told`, () => {
+      const named = selectors(content);
+      assert.ok(named.length > 20);
+      assert.deepEqual(
+        named.filter(([name, matchers]) => !isTold(name, matchers)), []);
+    });
+  }
+  await test('the dashboard shows every metric', () => {
+    const shown = new Set(selectors(dashboardExpressions().join('\n'))
+      .map(([name]) => name.replace(/_bucket$/, '')));
+    assert.deepEqual([...types.keys()].filter((name) => !shown.has(name)),
+      ['process_virtual_memory_bytes']);
+  });
+  await test('every alert has its test, and a line in docs/OPERATIONS.md',
+    () => {
+      for (const name of alertNames()) {
+        assert.match(read(ALERT_TESTS), new RegExp(`alertname="${name}"`));
+      }
+      assert.deepEqual(
+        [...read('docs/OPERATIONS.md').matchAll(/^\| `(Tallyd\w+)` \|/gm)]
+          .map(([, name]) => name).sort(), alertNames().sort());
+    });
+}
+
 // ---- what is fetched and loaded ----
 
 async function certificateCases() {
@@ -819,6 +926,7 @@ suite(async () => {
   await absentCases(served);
   await pageCases(served);
   if (!POSTGRES) {
+    await deployCases(served);
     await addressCases();
     await limitCases();
     await certificateCases();
