@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "store/postgres/pg_session.h"
 #include "store/schema.h"
 
 /* data-sync's steps; step n brings version n. */
@@ -67,43 +68,6 @@ static const char begin[] =
 	"SELECT pg_advisory_xact_lock(7449650);"
 	"SET LOCAL lock_timeout = '30s'";
 
-/* ---- statements ---- */
-
-/* libpq's words go to the operator's screen; they hold no password. */
-static int failed(PGconn *pg, const char *what, struct errmsg *reterr)
-{
-	const char *why = PQerrorMessage(pg);
-	size_t len = strcspn(why, "\n");
-
-	return errmsg_set(
-		reterr, ERR_IO, "database: %s: %.*s", what, (int)len, why);
-}
-
-static int run(
-	PGconn *pg, const char *sql, const char *what, struct errmsg *reterr)
-{
-	PGresult *result = PQexec(pg, sql);
-	ExecStatusType status = PQresultStatus(result);
-
-	PQclear(result);
-	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-		return failed(pg, what, reterr);
-	return 0;
-}
-
-/* The first field as text; "" for no row or NULL. */
-static int ask(PGconn *pg, const char *sql, char out[64], struct errmsg *reterr)
-{
-	PGresult *result = PQexec(pg, sql);
-	bool ok = PQresultStatus(result) == PGRES_TUPLES_OK;
-
-	if (ok)
-		(void)snprintf(out, 64, "%s",
-			PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
-	PQclear(result);
-	return ok ? 0 : failed(pg, "cannot be read", reterr);
-}
-
 /* ---- versions ---- */
 
 static bool is_current(const struct schema_versions *v)
@@ -124,8 +88,8 @@ static int ask_table(PGconn *pg, const char *table, const char *sql,
 	(void)snprintf(look, sizeof(look),
 		"SELECT oid FROM pg_class WHERE oid = to_regclass('%s')",
 		table);
-	r = ask(pg, look, out, reterr);
-	return r == 0 && out[0] ? ask(pg, sql, out, reterr) : r;
+	r = pg_session_ask(pg, look, out, reterr);
+	return r == 0 && out[0] ? pg_session_ask(pg, sql, out, reterr) : r;
 }
 
 static int read_versions(
@@ -164,8 +128,10 @@ static int run_step(
 	int r;
 
 	log_info(NULL, "schema.step", F_I64("version", step->version));
-	r = run(pg, step->sql, "cannot be migrated", reterr);
-	return r == 0 ? run(pg, step->record, "cannot be migrated", reterr) : r;
+	r = pg_session_run(pg, step->sql, "cannot be migrated", reterr);
+	return r == 0 ? pg_session_run(
+				pg, step->record, "cannot be migrated", reterr)
+		      : r;
 }
 
 /* Inside the transaction, under the lock: another may have been here. */
@@ -175,7 +141,8 @@ static int migrate_locked(PGconn *pg, struct errmsg *reterr)
 	int r = read_versions(pg, &v, reterr);
 
 	if (r == 0 && !is_current(&v))
-		r = run(pg, create_versions, "cannot be migrated", reterr);
+		r = pg_session_run(
+			pg, create_versions, "cannot be migrated", reterr);
 	if (r == 0)
 		r = schema_run(&shared, v.shared, run_step, pg, reterr);
 	if (r == 0)
@@ -185,12 +152,13 @@ static int migrate_locked(PGconn *pg, struct errmsg *reterr)
 
 static int migrate(PGconn *pg, struct errmsg *reterr)
 {
-	int r = run(pg, begin, "cannot be locked for migration", reterr);
+	int r = pg_session_run(
+		pg, begin, "cannot be locked for migration", reterr);
 
 	if (r == 0)
 		r = migrate_locked(pg, reterr);
 	if (r == 0)
-		r = run(pg, "COMMIT", "cannot be migrated", reterr);
+		r = pg_session_run(pg, "COMMIT", "cannot be migrated", reterr);
 	return r; /* the connection's end rolls back */
 }
 
@@ -204,14 +172,14 @@ static int check_server(PGconn *pg, struct errmsg *reterr)
 	if (PQserverVersion(pg) < 120000)
 		return errmsg_set(reterr, ERR_UNSUPPORTED,
 			"database: PostgreSQL 12 or newer is needed");
-	r = ask(pg, "SHOW server_encoding", answer, reterr);
+	r = pg_session_ask(pg, "SHOW server_encoding", answer, reterr);
 	if (r < 0)
 		return r;
 	if (strcmp(answer, "UTF8") != 0)
 		return errmsg_set(reterr, ERR_UNSUPPORTED,
 			"database: its encoding is %s, it must be UTF8",
 			answer);
-	r = ask(pg, "SHOW fsync", answer, reterr);
+	r = pg_session_ask(pg, "SHOW fsync", answer, reterr);
 	if (r < 0)
 		return r;
 	if (strcmp(answer, "on") != 0)
@@ -232,46 +200,11 @@ static int open_schema(PGconn *pg, struct errmsg *reterr)
 	return r;
 }
 
-/* ---- connecting ---- */
-
-/* libpq's words name hosts and users, which the operator knows, and help him
- * find the fault. */
-static int connect_to(const struct pg_target *target,
-	const struct pg_host *host, PGconn **ret_pg, struct errmsg *reterr)
-{
-	struct pg_parts parts;
-	PGconn *pg;
-	int r;
-
-	pg_target_parts(target, host, host->address, &parts);
-	pg = PQconnectdbParams(parts.keywords, parts.values, 0);
-	if (!pg)
-		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
-	if (PQstatus(pg) == CONNECTION_OK) {
-		*ret_pg = pg;
-		return 0;
-	}
-	r = failed(pg, "cannot be connected to", reterr);
-	PQfinish(pg);
-	return r;
-}
-
-static void ignore_notice(void *ctx UNUSED, const char *message UNUSED)
-{
-}
-
 int pg_schema_open(const struct pg_target *target, struct errmsg *reterr)
 {
+	CLEANUP(pg_session_close)
 	PGconn *pg = NULL;
-	int r = ERR_IO;
-	size_t i;
+	int r = pg_session_open(target, NULL, &pg, reterr);
 
-	for (i = 0; i < target->n_hosts && r < 0; i++)
-		r = connect_to(target, &target->hosts[i], &pg, reterr);
-	if (r < 0)
-		return r;
-	(void)PQsetNoticeProcessor(pg, ignore_notice, NULL);
-	r = open_schema(pg, reterr);
-	PQfinish(pg);
-	return r;
+	return r == 0 ? open_schema(pg, reterr) : r;
 }

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/sqlite/sqlite_store.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "store/ports.h"
+#include "store/sqlite/sqlite_dir.h"
 #include "store/sqlite/sqlite_port.h"
 #include "store/sqlite/sqlite_readers.h"
 #include "store/sqlite/sqlite_writer.h"
-
-#define PATH_MAX_BYTES (CONFIG_TEXT_MAX + 32)
 
 /* More threads than cores only wait for each other's cache. */
 #define READERS_MAX 8
@@ -114,94 +107,20 @@ static const struct store_backend sqlite_backend = {
 	.close = sqlite_close,
 };
 
-/* The directory and those above it, for its owner alone. */
-static int make_directory(const char *path, struct errmsg *reterr)
-{
-	char part[CONFIG_TEXT_MAX];
-	char *slash = part;
-
-	(void)snprintf(part, sizeof(part), "%s", path);
-	while (slash) {
-		slash = strchr(slash + 1, '/');
-		if (slash)
-			*slash = '\0';
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return errmsg_set(reterr, ERR_SYS,
-				"SQLITE_DIR_PATH cannot be made: %s",
-				strerror(errno));
-		if (slash)
-			*slash = '/';
-	}
-	return 0;
-}
-
-/* Two processes on one file would each answer without the other's notices. The
- * kernel lets go of the lock when we die, however we die. */
-static int lock_directory(
-	struct sqlite_store *s, const char *dir, struct errmsg *reterr)
-{
-	char path[PATH_MAX_BYTES];
-
-	(void)snprintf(path, sizeof(path), "%s/tallyd.lock", dir);
-	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (s->lock_fd < 0)
-		return errmsg_set(reterr, ERR_SYS,
-			"SQLITE_DIR_PATH cannot be written to: %s",
-			strerror(errno));
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errmsg_set(reterr, ERR_BUSY,
-			"SQLITE_DIR_PATH is in use by another tallyd");
-	return 0;
-}
-
-/* SQLite would make the file readable for everybody that the umask lets; its
- * WAL and shared memory take the mode over. Before SQLite has it open: closing
- * a descriptor lets go of a process's POSIX locks. */
-static int make_file(const char *path, struct errmsg *reterr)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return errmsg_set(reterr, ERR_SYS,
-			"SQLITE_DIR_PATH: db.sqlite cannot be opened: %s",
-			strerror(errno));
-	close(fd);
-	return 0;
-}
-
-/* SQLite flushes its files, not the directory that names a new one. */
-static int flush_directory(const char *dir, struct errmsg *reterr)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-
-	r = fd >= 0 ? fsync(fd) : -1;
-	if (fd >= 0)
-		close(fd);
-	return r < 0 ? errmsg_set(reterr, ERR_SYS,
-			       "SQLITE_DIR_PATH cannot be flushed: %s",
-			       strerror(errno))
-		     : 0;
-}
-
 static int start(struct sqlite_store *s, const struct config *config,
 	const struct clock *clock, struct errmsg *reterr)
 {
 	size_t n_readers = MIN(config->shards, (uint32_t)READERS_MAX);
-	char path[PATH_MAX_BYTES];
+	char path[SQLITE_PATH_BYTES];
 	int r;
 
-	r = make_directory(config->sqlite_dir, reterr);
-	if (r == 0)
-		r = lock_directory(s, config->sqlite_dir, reterr);
+	r = sqlite_dir_take(config->sqlite_dir, &s->lock_fd, reterr);
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "%s/db.sqlite", config->sqlite_dir);
-	r = make_file(path, reterr);
+	sqlite_dir_file(config->sqlite_dir, path);
+	r = sqlite_writer_start(path, &s->ports, clock, &s->writer, reterr);
 	if (r == 0)
-		r = sqlite_writer_start(
-			path, &s->ports, clock, &s->writer, reterr);
-	if (r == 0)
-		r = flush_directory(config->sqlite_dir, reterr);
+		r = sqlite_dir_flush(config->sqlite_dir, reterr);
 	if (r == 0)
 		r = sqlite_readers_start(
 			path, n_readers, s->writer, clock, &s->readers, reterr);
