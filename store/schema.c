@@ -28,6 +28,15 @@ int schema_check(const struct schema_versions *v,
 	return r == 0 ? check_version(own, v->own, reterr) : r;
 }
 
+enum store_schema schema_state(const struct schema_versions *v,
+	const struct schema_part *shared, const struct schema_part *own)
+{
+	if (v->shared == (int64_t)shared->n_steps &&
+		v->own == (int64_t)own->n_steps)
+		return STORE_SCHEMA_CURRENT;
+	return v->shared > 0 ? STORE_SCHEMA_OLD : STORE_SCHEMA_NONE;
+}
+
 int schema_run(const struct schema_part *part, int64_t have,
 	int (*run)(void *db, const struct schema_step *step,
 		struct errmsg *reterr),

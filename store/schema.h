@@ -9,6 +9,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "store/store_admin.h"
 
 struct schema_part {
 	const char *table; /* that holds the version, in its first column */
@@ -35,6 +36,10 @@ struct schema_versions {
 MUSTCHECK int schema_check(const struct schema_versions *v,
 	const struct schema_part *shared, const struct schema_part *own,
 	struct errmsg *reterr);
+
+/* How far it is. */
+enum store_schema schema_state(const struct schema_versions *v,
+	const struct schema_part *shared, const struct schema_part *own);
 
 /* Has `run` carry out and record the steps above `have`. Returns: 0, or the
  * first error of `run`. */

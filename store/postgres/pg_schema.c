@@ -70,17 +70,11 @@ static const char begin[] =
 
 /* ---- versions ---- */
 
-static bool is_current(const struct schema_versions *v)
-{
-	return v->shared == (int64_t)shared.n_steps &&
-	       v->own == (int64_t)own.n_steps;
-}
-
 /* What `sql` gives, where `table` exists; else "". That a table was missing a
  * moment ago the server remembers until it locks some table, here pg_class:
  * without it, who waited for another's migration would not see it. */
 static int ask_table(PGconn *pg, const char *table, const char *sql,
-	char out[64], struct errmsg *reterr)
+	char out[PG_ANSWER_BYTES], struct errmsg *reterr)
 {
 	char look[96];
 	int r;
@@ -140,7 +134,7 @@ static int migrate_locked(PGconn *pg, struct errmsg *reterr)
 	struct schema_versions v = {0};
 	int r = read_versions(pg, &v, reterr);
 
-	if (r == 0 && !is_current(&v))
+	if (r == 0 && schema_state(&v, &shared, &own) != STORE_SCHEMA_CURRENT)
 		r = pg_session_run(
 			pg, create_versions, "cannot be migrated", reterr);
 	if (r == 0)
@@ -195,7 +189,7 @@ static int open_schema(PGconn *pg, struct errmsg *reterr)
 
 	if (r == 0)
 		r = read_versions(pg, &v, reterr);
-	if (r == 0 && !is_current(&v))
+	if (r == 0 && schema_state(&v, &shared, &own) != STORE_SCHEMA_CURRENT)
 		r = migrate(pg, reterr);
 	return r;
 }
@@ -207,4 +201,17 @@ int pg_schema_open(const struct pg_target *target, struct errmsg *reterr)
 	int r = pg_session_open(target, NULL, &pg, reterr);
 
 	return r == 0 ? open_schema(pg, reterr) : r;
+}
+
+int pg_schema_look(
+	PGconn *pg, enum store_schema *ret_schema, struct errmsg *reterr)
+{
+	struct schema_versions v = {0};
+	int r = check_server(pg, reterr);
+
+	if (r == 0)
+		r = read_versions(pg, &v, reterr);
+	if (r == 0)
+		*ret_schema = schema_state(&v, &shared, &own);
+	return r;
 }

@@ -9,11 +9,19 @@
  * database that is up to date is only read. */
 #pragma once
 
+#include <libpq-fe.h>
+
 #include "base/attr.h"
 #include "base/err.h"
 #include "store/postgres/pg_target.h"
+#include "store/store_admin.h"
 
 /* Connects, checks that the database is as durable as promised, and migrates
  * it. Blocks. Returns: 0, or ERR_* with a sentence for the operator. */
 MUSTCHECK int pg_schema_open(
 	const struct pg_target *target, struct errmsg *reterr);
+
+/* Checks the same of a connection's database, changes nothing, and says how far
+ * the schema is. Blocks. Returns: 0, or ERR_* with a sentence. */
+MUSTCHECK int pg_schema_look(
+	PGconn *pg, enum store_schema *ret_schema, struct errmsg *reterr);

@@ -120,18 +120,22 @@ static int set_up_reader(sqlite3 *db, struct errmsg *reterr)
 int sqlite_db_open(const char *path, enum sqlite_mode mode, sqlite3 **ret_db,
 	struct errmsg *reterr)
 {
-	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-		    (mode == SQLITE_MODE_WRITE
-				    ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-				    : SQLITE_OPEN_READONLY);
+	static const int flags[] = {
+		[SQLITE_MODE_WRITE] =
+			SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+		[SQLITE_MODE_READ] = SQLITE_OPEN_READONLY,
+		[SQLITE_MODE_LOOK] = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
+	};
 	CLEANUP(sqlite_db_close)
 	sqlite3 *db = NULL;
 	int r = 0;
 
-	if (sqlite3_open_v2(path, &db, flags, NULL) != SQLITE_OK)
+	if (sqlite3_open_v2(path, &db,
+		    flags[mode] | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+		    NULL) != SQLITE_OK)
 		return fault(db, reterr);
 	(void)sqlite3_busy_timeout(db, SQLITE_BUSY_MS); /* cannot fail */
-	if (mode == SQLITE_MODE_READ)
+	if (mode != SQLITE_MODE_WRITE)
 		r = set_up_reader(db, reterr);
 	if (r < 0)
 		return r;

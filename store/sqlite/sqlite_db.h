@@ -10,7 +10,11 @@
 #include "base/slice.h"
 #include "store/store.h"
 
-enum sqlite_mode { SQLITE_MODE_WRITE, SQLITE_MODE_READ };
+enum sqlite_mode {
+	SQLITE_MODE_WRITE,
+	SQLITE_MODE_READ,
+	SQLITE_MODE_LOOK, /* as READ, by a URI instead of a path */
+};
 
 /* How long one waits for another process that holds the file, such as a
  * backup by hand. */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/sqlite/sqlite_ops.h"
 
-#include <assert.h>
-
 #include "config/limits.h"
 #include "store/page.h"
+#include "store/sqlite/sqlite_bind.h"
 #include "store/sqlite/sqlite_db.h"
 
 enum write_statement {
@@ -120,34 +119,6 @@ void sqlite_ops_release(struct sqlite_ops *o)
 	for (i = 0; i < ARRAY_LEN(o->stmts); i++)
 		(void)sqlite3_finalize(o->stmts[i]); /* NULL is fine */
 	*o = (struct sqlite_ops){0};
-}
-
-/* ---- binding; what is bound stays where it is until the reset ---- */
-
-/* Nothing is copied and all sizes are bounded, so that binding cannot fail. It
- * must not: an unbound NULL matches no row, and a lock would read as free. */
-static void bound(int code)
-{
-	assert(code == SQLITE_OK);
-	(void)code;
-}
-
-static void bind_text(sqlite3_stmt *s, int at, struct slice text)
-{
-	/* A NULL pointer would bind NULL, and empty text is not NULL. */
-	bound(sqlite3_bind_text64(s, at, text.len ? (const char *)text.ptr : "",
-		text.len, SQLITE_STATIC, SQLITE_UTF8));
-}
-
-static void bind_blob(sqlite3_stmt *s, int at, struct slice bytes)
-{
-	bound(sqlite3_bind_blob64(s, at, bytes.len ? bytes.ptr : (void *)"",
-		bytes.len, SQLITE_STATIC));
-}
-
-static void bind_integer(sqlite3_stmt *s, int at, int64_t value)
-{
-	bound(sqlite3_bind_int64(s, at, value));
 }
 
 struct user_text {
@@ -270,8 +241,8 @@ static int find(struct sqlite_ops *o, int which, struct found *ret_found)
 static int find_record(struct sqlite_ops *o, const struct user_text *user,
 	struct slice id, struct found *ret_record)
 {
-	bind_text(o->stmts[W_FIND_RECORD], 1, user_slice(user));
-	bind_text(o->stmts[W_FIND_RECORD], 2, id);
+	sqlite_bind_text(o->stmts[W_FIND_RECORD], 1, user_slice(user));
+	sqlite_bind_text(o->stmts[W_FIND_RECORD], 2, id);
 	return find(o, W_FIND_RECORD, ret_record);
 }
 
@@ -281,11 +252,11 @@ static int find_counter(struct sqlite_ops *o, const struct user_text *user,
 {
 	int code;
 
-	bind_text(o->stmts[W_FIND_COUNTER], 1, user_slice(user));
+	sqlite_bind_text(o->stmts[W_FIND_COUNTER], 1, user_slice(user));
 	code = find(o, W_FIND_COUNTER, ret_counter);
 	if (code != SQLITE_DONE)
 		return code;
-	bind_text(o->stmts[W_LAST_REVISION], 1, user_slice(user));
+	sqlite_bind_text(o->stmts[W_LAST_REVISION], 1, user_slice(user));
 	code = find(o, W_LAST_REVISION, ret_counter);
 	ret_counter->exists = false;
 	return code;
@@ -299,14 +270,14 @@ static int put_record(struct sqlite_ops *o, const struct user_text *user,
 	sqlite3_stmt *s = o->stmts[which];
 
 	if (there->exists) {
-		bind_integer(s, 1, there->rowid);
+		sqlite_bind_integer(s, 1, there->rowid);
 	} else {
-		bind_text(s, 1, user_slice(user));
-		bind_text(s, 2, r->id);
+		sqlite_bind_text(s, 1, user_slice(user));
+		sqlite_bind_text(s, 2, r->id);
 	}
-	bind_blob(s, 3, r->data);
-	bind_integer(s, 4, revision);
-	bind_text(s, 5, r->schema_version);
+	sqlite_bind_blob(s, 3, r->data);
+	sqlite_bind_integer(s, 4, revision);
+	sqlite_bind_text(s, 5, r->schema_version);
 	return run(o, which);
 }
 
@@ -317,10 +288,10 @@ static int put_counter(struct sqlite_ops *o, const struct user_text *user,
 	sqlite3_stmt *s = o->stmts[which];
 
 	if (there->exists)
-		bind_integer(s, 1, there->rowid);
+		sqlite_bind_integer(s, 1, there->rowid);
 	else
-		bind_text(s, 1, user_slice(user));
-	bind_integer(s, 2, revision);
+		sqlite_bind_text(s, 1, user_slice(user));
+	sqlite_bind_integer(s, 2, revision);
 	return run(o, which);
 }
 
@@ -360,24 +331,14 @@ enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 
 /* ---- ListChanges ---- */
 
-/* By way of the value, which costs half as much as two calls for the column;
- * it is safe because nobody else uses the connection. */
-static struct slice column(sqlite3_stmt *s, int at)
-{
-	sqlite3_value *value = sqlite3_column_value(s, at);
-	const void *bytes = sqlite3_value_blob(value);
-
-	return slice_of(bytes ? bytes : "", (size_t)sqlite3_value_bytes(value));
-}
-
 /* Appends the row the statement is at, as page_append(). */
 static int append_row(sqlite3_stmt *s, struct store_list_changes *list)
 {
 	const struct store_record record = {
-		.id = column(s, 0),
-		.data = column(s, 1),
+		.id = sqlite_column(s, 0),
+		.data = sqlite_column(s, 1),
 		.revision = (uint64_t)sqlite3_column_int64(s, 2),
-		.schema_version = column(s, 3),
+		.schema_version = sqlite_column(s, 3),
 	};
 
 	return page_append(list, &record);
@@ -395,11 +356,11 @@ enum store_outcome sqlite_list_changes(struct sqlite_ops *o,
 	if (list->since > INT64_MAX)
 		return STORE_OK; /* no revision is above */
 	user_id_hex(user, text.hex);
-	bind_text(s, 1, user_slice(&text));
-	bind_integer(s, 2, (int64_t)list->since);
-	bind_integer(s, 3, (int64_t)list->max_records + 1);
+	sqlite_bind_text(s, 1, user_slice(&text));
+	sqlite_bind_integer(s, 2, (int64_t)list->since);
+	sqlite_bind_integer(s, 3, (int64_t)list->max_records + 1);
 	if (some)
-		bind_text(s, 4, list->leave_out);
+		sqlite_bind_text(s, 4, list->leave_out);
 	while (r == 1 && (code = sqlite3_step(s)) == SQLITE_ROW)
 		r = append_row(s, list);
 	done_with(s);
@@ -431,9 +392,9 @@ static int clamp_lock(struct sqlite_ops *o, const struct user_text *user,
 {
 	sqlite3_stmt *s = o->stmts[W_CLAMP_LOCK];
 
-	bind_text(s, 1, user_slice(user));
-	bind_text(s, 2, name);
-	bind_integer(s, 3, ceil_s(now_ns) + LOCK_TTL_MAX_S);
+	sqlite_bind_text(s, 1, user_slice(user));
+	sqlite_bind_text(s, 2, name);
+	sqlite_bind_integer(s, 3, ceil_s(now_ns) + LOCK_TTL_MAX_S);
 	return run(o, W_CLAMP_LOCK);
 }
 
@@ -445,11 +406,11 @@ static int find_lock(struct sqlite_ops *o, const struct user_text *user,
 	sqlite3_stmt *s = o->stmts[W_FIND_LOCK];
 	int64_t one;
 
-	bind_text(s, 1, user_slice(user));
-	bind_text(s, 2, set->name);
-	bind_text(s, 3, set->instance_id);
-	bind_integer(s, 4, floor_s(now_ns));
-	bind_integer(s, 5, set->exclusive);
+	sqlite_bind_text(s, 1, user_slice(user));
+	sqlite_bind_text(s, 2, set->name);
+	sqlite_bind_text(s, 3, set->instance_id);
+	sqlite_bind_integer(s, 4, floor_s(now_ns));
+	sqlite_bind_integer(s, 5, set->exclusive);
 	return run_integer(o, W_FIND_LOCK, &one);
 }
 
@@ -459,13 +420,13 @@ static int put_lock(struct sqlite_ops *o, const struct user_text *user,
 	int which = set->acquire ? W_PUT_LOCK : W_DROP_LOCK;
 	sqlite3_stmt *s = o->stmts[which];
 
-	bind_text(s, 1, user_slice(user));
-	bind_text(s, 2, set->name);
-	bind_text(s, 3, set->instance_id);
+	sqlite_bind_text(s, 1, user_slice(user));
+	sqlite_bind_text(s, 2, set->name);
+	sqlite_bind_text(s, 3, set->instance_id);
 	if (set->acquire) {
 		/* Rounded up: at least the ttl, less than a second more. */
-		bind_integer(s, 4, ceil_s(now_ns) + set->ttl_seconds);
-		bind_integer(s, 5, set->exclusive);
+		sqlite_bind_integer(s, 4, ceil_s(now_ns) + set->ttl_seconds);
+		sqlite_bind_integer(s, 5, set->exclusive);
 	}
 	return run(o, which);
 }
@@ -499,9 +460,9 @@ enum store_outcome sqlite_get_lock(struct sqlite_ops *o,
 	int code;
 
 	user_id_hex(user, text.hex);
-	bind_text(s, 1, user_slice(&text));
-	bind_text(s, 2, get->name);
-	bind_integer(s, 3, floor_s(now_ns));
+	sqlite_bind_text(s, 1, user_slice(&text));
+	sqlite_bind_text(s, 2, get->name);
+	sqlite_bind_integer(s, 3, floor_s(now_ns));
 	/* max() of no rows is one row with NULL, which reads as 0. */
 	code = run_integer(o, R_LOCK, &expires);
 	if (code != SQLITE_ROW)
@@ -530,7 +491,7 @@ enum store_outcome sqlite_sweep(struct sqlite_ops *o, int64_t now_ns)
 		code = sqlite3_prepare_v2(o->db, steps[i].sql, -1, &s, NULL);
 		if (code != SQLITE_OK)
 			return failed(o, code);
-		bind_integer(s, 1, steps[i].at);
+		sqlite_bind_integer(s, 1, steps[i].at);
 		code = sqlite3_step(s);
 		(void)sqlite3_finalize(s); /* repeats the step's code */
 		if (code != SQLITE_DONE)

@@ -124,6 +124,17 @@ int sqlite_schema_check(sqlite3 *db, struct errmsg *reterr)
 	return read_versions(db, &v, reterr);
 }
 
+int sqlite_schema_look(
+	sqlite3 *db, enum store_schema *ret_schema, struct errmsg *reterr)
+{
+	struct schema_versions v = {0};
+	int r = read_versions(db, &v, reterr);
+
+	if (r == 0)
+		*ret_schema = schema_state(&v, &shared, &own);
+	return r;
+}
+
 int sqlite_schema_migrate(sqlite3 *db, struct errmsg *reterr)
 {
 	struct schema_versions v = {0};

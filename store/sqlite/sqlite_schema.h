@@ -10,11 +10,16 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "store/store_admin.h"
 
 /* Whether the file is one we may work on; changes nothing, so that a refused
  * file stays as it was. Returns: 0; ERR_* with a sentence (a migration that
  * broke off half-way, a version from the future, not a database). */
 MUSTCHECK int sqlite_schema_check(sqlite3 *db, struct errmsg *reterr);
+
+/* As sqlite_schema_check(), and says how far the schema is. */
+MUSTCHECK int sqlite_schema_look(
+	sqlite3 *db, enum store_schema *ret_schema, struct errmsg *reterr);
 
 /* Creates, completes or leaves alone. Each step is one transaction.
  * Returns: 0; ERR_* with a sentence (as sqlite_schema_check(), no space). */
