@@ -270,7 +270,7 @@ async function manyCase() {
     await second.add('last');
     await allHold([first, second], [...names, 'last']);
     await disconnect([first, second]);
-  }, { seconds: 200 });
+  }, { seconds: 400 });
 }
 
 /** Compiled for another Node.js, it would end this one. */
