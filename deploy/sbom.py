@@ -36,8 +36,10 @@ def owner(path):
     for name in (path, real, real.removeprefix('/usr'), '/usr' + path):
         done = subprocess.run(['dpkg-query', '-S', name], text=True,
                               capture_output=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.split(': ')[0].split(',')[0]
+        found = [line for line in done.stdout.splitlines()
+                 if not line.startswith('diversion by ')]
+        if found:
+            return found[0].split(': ')[0].split(',')[0]
     raise SystemExit(f'sbom.py: {path} is of no package')
 
 

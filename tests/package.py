@@ -20,6 +20,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOOLS = ['dpkg-buildpackage', 'dh', 'lintian']
 START_SECONDS = 20
 
+# An init script would hold no sockets, and close none of the unit's doors. No
+# override says so: Debian 13's lintian knows the tag no more, and objects.
+UNKNOWN_TAGS = ['package-supports-alternative-init-but-no-init.d-script']
+
 FILES = [
     './etc/tallyd/tallyd.env',
     './usr/bin/tallyd',
@@ -86,8 +90,10 @@ class Package:
         """By lintian, from its slightest hint on."""
         output = run(['lintian', '--allow-root', '--tag-display-limit', '0',
                       '--display-info', '--pedantic', '--fail-on',
-                      'error,warning,info,pedantic', *self.packages('changes')])
-        assert not output.strip(), output
+                      'error,warning', *self.packages('changes')])
+        faults = [line for line in output.splitlines()
+                  if not any(tag in line for tag in UNKNOWN_TAGS)]
+        assert not faults, '\n'.join(faults)
 
     def has_its_files(self):
         listing = run(['dpkg-deb', '-c', self.main()]).splitlines()
