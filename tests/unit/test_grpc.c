@@ -872,6 +872,8 @@ TEST(call, a_peer_that_does_not_read_is_given_up)
 	fake_clock_advance(&time_now, 1);
 	turn();
 	ck_assert_int_eq(n_resets, 1);
+	ck_assert_uint_eq(
+		metrics_value(loop_metrics(loop), METRIC_CALLS_STALLED), 1);
 	tear_down();
 }
 
@@ -987,12 +989,74 @@ TEST(call, one_that_waits_for_room_in_vain_fails)
 	tear_down();
 }
 
+static uint64_t counted(size_t slot)
+{
+	return metrics_value(loop_metrics(loop), slot);
+}
+
+static uint64_t ended_with(enum metric_code code)
+{
+	return counted(metric_at(METRIC_CALLS, code)); /* of "other" */
+}
+
+/* Of all calls, in milliseconds. */
+static uint64_t counted_ms(void)
+{
+	return counted(METRIC_CALL_TIME + METRIC_DURATION_BOUNDS + 1) /
+	       (uint64_t)NS_PER_MS;
+}
+
+TEST(call, is_counted_with_its_status_and_its_time)
+{
+	begin(&unary);
+	fake_clock_advance(&time_now, 7 * NS_PER_MS);
+	turn();
+	ck_assert_uint_eq(ended_with(METRIC_CODE_OK), 0);
+	reply_locked(call);
+	ck_assert_uint_eq(ended_with(METRIC_CODE_OK), 1);
+	ck_assert_uint_eq(counted_ms(), 7);
+	close_exchange();
+	ck_assert_uint_eq(ended_with(METRIC_CODE_CANCELLED), 0);
+	tear_down();
+}
+
+TEST(call, without_a_status_is_counted_as_cancelled)
+{
+	begin(&unary);
+	fake_clock_advance(&time_now, 7 * NS_PER_MS);
+	turn();
+	close_exchange();
+	ck_assert_uint_eq(ended_with(METRIC_CODE_CANCELLED), 1);
+	ck_assert_uint_eq(counted_ms(), 7);
+	tear_down();
+}
+
+TEST(call, of_a_stream_the_wait_for_its_first_message_is_counted)
+{
+	begin(&stream);
+	fake_clock_advance(&time_now, 7 * NS_PER_MS);
+	turn();
+	send_notification();
+	deliver();
+	ck_assert_uint_eq(counted_ms(), 7);
+	fake_clock_advance(&time_now, NS_PER_S);
+	turn();
+	send_notification();
+	call_end(call);
+	ck_assert_uint_eq(counted_ms(), 7);
+	ck_assert_uint_eq(ended_with(METRIC_CODE_OK), 1);
+	tear_down();
+}
+
 TEST(call, replies_that_do_not_fit_fail_it)
 {
 	begin(&unary);
 	send_result = ERR_LIMIT;
 	reply_locked(call);
 	check_failed(200, 8, "too many replies wait to be read");
+	ck_assert_uint_eq(
+		counted(metric_at(METRIC_REJECTED, METRIC_LIMIT_UNREAD)), 1);
+	ck_assert_uint_eq(ended_with(METRIC_CODE_RESOURCE_EXHAUSTED), 1);
 	tear_down();
 	begin(&unary);
 	send_result = ERR_NOMEM;

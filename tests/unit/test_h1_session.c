@@ -146,8 +146,16 @@ static void init_with_room(struct buf *b)
 	ck_assert_int_eq(buf_reserve(b, TEXT_MAX, &room), 0);
 }
 
+static struct metrics metrics;
+
+static uint64_t n_rejected(enum metric_limit limit)
+{
+	return metrics_value(&metrics, metric_at(METRIC_REJECTED, limit));
+}
+
 static int peer_start(struct peer *p)
 {
+	p->budget.metrics = &metrics;
 	p->server = (struct exchange_server){on_request, p};
 	return h1_session_new(&p->server, NULL, &p->budget, on_output, p,
 		p->now_ns, &p->session);
@@ -171,6 +179,7 @@ static void peer_release(struct peer *p)
 {
 	session_free(&p->session);
 	ck_assert_uint_eq(p->budget.used, 0);
+	ck_assert_uint_eq(metrics_value(&metrics, METRIC_STREAMS), 0);
 	buf_release(&p->body);
 	buf_release(&p->out);
 	buf_release(&p->log);
@@ -691,6 +700,19 @@ TEST(h1_session, a_request_without_a_handler_is_told_to_come_again)
 	peer_release(&p);
 }
 
+TEST(h1_session, while_a_shard_holds_too_much_nothing_is_begun)
+{
+	struct peer p;
+
+	peer_init(&p);
+	p.budget.used = HTTP_BUDGET_MAX + 1;
+	say(&p, "GET /now HTTP/1.1\r\n" HOST "\r\n");
+	ck_assert(strstr(sent(&p), "HTTP/1.1 503 Service Unavailable\r\n"));
+	ck_assert_uint_eq(n_rejected(METRIC_LIMIT_MEMORY), 1);
+	p.budget.used = p.session->held;
+	peer_release(&p);
+}
+
 static void say_headers(struct peer *p, size_t fields, size_t value_len)
 {
 	static char value[64 * 1024];
@@ -718,6 +740,7 @@ TEST(h1_session, headers_are_bounded_in_number)
 	say_headers(&p, H1_HEADERS_MAX + 1, 1);
 	ck_assert(strstr(
 		sent(&p), "HTTP/1.1 431 Request Header Fields Too Large\r\n"));
+	ck_assert_uint_eq(n_rejected(METRIC_LIMIT_HEADERS), 1);
 	peer_release(&p);
 }
 

@@ -33,7 +33,8 @@ enum behaviour {
 
 static struct h2_options options;
 static struct session *session;
-static struct http_budget budget;
+static struct metrics metrics;
+static struct http_budget budget = {.metrics = &metrics};
 static enum behaviour behaviour;
 static struct request requests[STREAMS_MAX];
 static size_t n_requests;
@@ -256,10 +257,16 @@ static void set_up(void)
 	set_up_with(100, false);
 }
 
+static uint64_t n_rejected(enum metric_limit limit)
+{
+	return metrics_value(&metrics, metric_at(METRIC_REJECTED, limit));
+}
+
 static void tear_down(void)
 {
 	session_free(&session);
 	ck_assert_ptr_null(session);
+	ck_assert_uint_eq(metrics_value(&metrics, METRIC_STREAMS), 0);
 	for (size_t i = 0; i < n_requests; i++)
 		ck_assert_int_eq(requests[i].n_closed, 1);
 	nghttp2_session_del(client);
@@ -486,6 +493,8 @@ TEST(h2_session, streams_over_the_limit_are_refused_one_by_one)
 	pump();
 	ck_assert_uint_eq(n_requests, 3);
 	ck_assert_uint_eq(session->n_exchanges, 3);
+	ck_assert_uint_eq(metrics_value(&metrics, METRIC_STREAMS), 3);
+	ck_assert_uint_eq(n_rejected(METRIC_LIMIT_STREAMS), 2);
 	for (int i = 0; i < 5; i++) {
 		ck_assert(replies[ids[i]].closed == (i >= 3));
 		if (i >= 3)
@@ -501,6 +510,24 @@ TEST(h2_session, streams_over_the_limit_are_refused_one_by_one)
 	ids[0] = ask(NULL);
 	pump();
 	check_echo(ids[0], slice_of("", 0));
+	tear_down();
+}
+
+TEST(h2_session, while_a_shard_holds_too_much_nothing_is_begun)
+{
+	int32_t id;
+
+	set_up();
+	pump();
+	budget.used = HTTP_BUDGET_MAX + 1;
+	id = ask(NULL);
+	pump();
+	ck_assert_uint_eq(replies[id].code, NGHTTP2_REFUSED_STREAM);
+	ck_assert_uint_eq(n_rejected(METRIC_LIMIT_MEMORY), 1);
+	budget.used = 0;
+	id = ask(NULL);
+	pump();
+	check_echo(id, slice_of("", 0));
 	tear_down();
 }
 
@@ -595,6 +622,7 @@ TEST(h2_session, header_lists_over_the_limit_cost_the_stream_alone)
 	ck_assert(replies[id].closed);
 	ck_assert_uint_ne(replies[id].code, NGHTTP2_NO_ERROR);
 	ck_assert_str_eq(replies[id].status, "");
+	ck_assert_uint_eq(n_rejected(METRIC_LIMIT_HEADERS), 1);
 	ck_assert_uint_eq(n_requests, 1);
 	ck_assert_uint_eq(session->n_exchanges, 0);
 	ck_assert_int_eq(n_goaways, 0);
@@ -874,6 +902,7 @@ TEST(h2_session, requests_that_do_not_end_are_bounded_together)
 	ck_assert_uint_le(held, (size_t)H2_REQUEST_BYTES_MAX);
 	ck_assert_uint_ge(reset, 4); /* 10,000,000 - 8 MiB, by 500,000 */
 	ck_assert_uint_lt(reset, N);
+	ck_assert_uint_eq(n_rejected(METRIC_LIMIT_MEMORY), reset);
 	ck_assert_int_eq(n_goaways, 0);
 	tear_down();
 }

@@ -357,6 +357,10 @@ TEST(listener, without_descriptors_the_caller_is_hung_up_on)
 		check_hung_up(fds[i]);
 		close(fds[i]);
 	}
+	ck_assert_uint_eq(
+		metrics_value(loop_metrics(loop),
+			metric_at(METRIC_REJECTED, METRIC_LIMIT_DESCRIPTORS)),
+		ARRAY_LEN(fds));
 	/* One line a caller: the log is no place for a storm. */
 	ck_assert_int_eq(count_lines(log), (int)ARRAY_LEN(fds));
 	(void)fclose(log);

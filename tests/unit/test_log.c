@@ -208,6 +208,7 @@ TEST(log, a_stuck_pipe_holds_up_nobody)
 
 	ck_assert_int_eq(account_for(file), LONG_TIME);
 	ck_assert_int_ge(count_events(file, "log.dropped"), 1);
+	ck_assert_uint_gt(log_lost(), 0);
 	(void)fclose(file);
 }
 
