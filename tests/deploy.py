@@ -198,6 +198,9 @@ def fly_gives_time(_):
         assert config['kill_signal'] == 'SIGTERM', path
         ports = [service['internal_port'] for service in config['services']]
         assert ports == [8080, 8081], path
+        # Collected inside, never served outside.
+        told = config['env']['METRICS_LISTEN_ADDRESS']
+        assert told == f':{config["metrics"]["port"]}', path
         for service in config['services']:
             assert service['auto_stop_machines'] == 'off', path
             assert 'tcp_checks' in service or 'http_checks' in service, path

@@ -82,6 +82,12 @@ async function pageCases({ server, metrics }) {
   } else {
     skip('promtool finds nothing to complain of', 'promtool is not installed');
   }
+  await test('nothing of a client, and no path, is told', () => {
+    for (const secret of ['of metrics', INSTANCE, 'no signature', server.dir,
+      'Unknown', 'x'.repeat(20), 'node', '127.0.0.1']) {
+      assert.ok(!text.includes(secret), secret);
+    }
+  });
   await test('no series is told twice', () => {
     const names = text.split('\n').filter((line) => line && line[0] !== '#')
       .map((line) => line.slice(0, line.lastIndexOf(' ')));
