@@ -76,6 +76,17 @@ void api_key_verifier_free(struct api_key_verifier **verifier)
 	*verifier = NULL;
 }
 
+int api_key_verifier_valid_days(const struct api_key_verifier *v)
+{
+	int days = 0, seconds = 0;
+
+	/* What cannot be told reads as over. */
+	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(v->ca)) !=
+		1)
+		return -1;
+	return seconds < 0 ? days - 1 : days;
+}
+
 void api_key_forget(struct api_key_verifier *v)
 {
 	memset(v->passed, 0, sizeof(v->passed));

@@ -25,6 +25,9 @@ MUSTCHECK int api_key_verifier_new(struct slice ca,
 	struct api_key_verifier **ret_verifier, struct errmsg *reterr);
 void api_key_verifier_free(struct api_key_verifier **verifier);
 
+/* Days until the CA's certificate is over, negative when it is. */
+int api_key_verifier_valid_days(const struct api_key_verifier *v);
+
 /* Forgets what passed: the revocation list has changed. */
 void api_key_forget(struct api_key_verifier *v);
 

@@ -197,6 +197,29 @@ static void fetch_free(struct crl_fetch **fetch)
 	*fetch = NULL;
 }
 
+int crl_fetch_now(const struct config *config, struct crl **ret_crl,
+	struct errmsg *reterr)
+{
+	CLEANUP(fetch_free)
+	struct crl_fetch *f = mem_zalloc(sizeof(*f));
+	const char *why = NULL;
+	int r;
+
+	if (!f)
+		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
+	f->mailbox.event_fd = -1;
+	f->config = config;
+	buf_init(&f->body, CRL_BYTES_MAX);
+	r = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : ERR_SYS;
+	if (r == 0)
+		r = set_up_curl(f);
+	if (r == 0)
+		why = fetch_list(f, ret_crl);
+	if (r < 0)
+		why = err_text(r);
+	return why ? errmsg_set(reterr, ERR_IO, "CRL_URL: %s", why) : 0;
+}
+
 int crl_fetch_start(const struct config *config, crl_fetched_fn on_fetched,
 	void *ctx, struct crl_fetch **ret_fetch, struct errmsg *reterr)
 {

@@ -16,6 +16,11 @@
 /* After a failure, unless the refresh comes sooner. */
 #define CRL_RETRY_S 15
 
+/* Fetches it once; blocks for CRL_FETCH_TIMEOUT_S at most. *ret_crl has one
+ * reference. Returns: 0; ERR_NOMEM, ERR_IO with a sentence. */
+MUSTCHECK int crl_fetch_now(const struct config *config, struct crl **ret_crl,
+	struct errmsg *reterr);
+
 struct crl_fetch;
 
 /* Takes over the reference. Runs on the fetcher's thread. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,37 +7,12 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "app/server.h"
+#include "app/cli/command.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
-#include "store/store.h"
 
-static const char usage[] =
-	"Usage: tallyd [serve | migrate | --help | --version]\n"
-	"Keeps users' records the same on all of their devices, over gRPC.\n"
-	"  serve    the default\n"
-	"  migrate  bring the database up to date, and end\n"
-	"Configured by its environment; see tallyd(8).\n";
-
-static int migrate(const struct config *config, struct errmsg *reterr)
-{
-	struct store *store = NULL;
-	int r = store_open(config, &clock_system, &store, reterr);
-
-	store_close(&store);
-	if (r == 0)
-		log_info(NULL, "database.up_to_date");
-	return r;
-}
-
-static const struct command {
-	const char *name;
-	int (*run)(const struct config *config, struct errmsg *reterr);
-} commands[] = {
-	{"serve", server_run},
-	{"migrate", migrate},
-};
+#define EXIT_USAGE 2
 
 /* The journal reads a line's level from its front. */
 static void set_log_style(bool json)
@@ -47,13 +23,14 @@ static void set_log_style(bool json)
 	});
 }
 
-static int run(const struct command *command, struct config *config,
-	struct errmsg *reterr)
+static int run(const struct command *command, struct command_call *call,
+	struct config *config, struct errmsg *reterr)
 {
 	int r = config_load(getenv, config, reterr);
 
 	if (r < 0)
 		return r;
+	call->config = config;
 	log_set_level(config->log_level);
 	set_log_style(config->log_json);
 	mem_tune();
@@ -63,12 +40,30 @@ static int run(const struct command *command, struct config *config,
 	(void)umask(077); /* the database is nobody else's to read */
 	/* A peer that has gone is an error of one write, not our end. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (log_start() < 0)
+	json_set_alloc_funcs(mem_alloc, mem_free);
+	if (command->serves && log_start() < 0)
 		return errmsg_set(reterr, ERR_SYS, "cannot start a thread");
-	return command->run(config, reterr);
+	return command->run(call, reterr);
 }
 
-static int start(const struct command *command)
+static void complain(const struct command *command, const struct errmsg *why)
+{
+	if (command->serves)
+		log_error(NULL, "start.failed", F_STR("reason", why->text));
+	else
+		(void)fprintf(
+			stderr, "tallyd %s: %s\n", command->name, why->text);
+}
+
+/* What could not be written was not said. */
+static int flush_output(struct errmsg *reterr)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	return errmsg_set(reterr, ERR_IO, "standard output cannot be written");
+}
+
+static int start(const struct command *command, struct command_call *call)
 {
 	struct config *config = mem_zalloc(sizeof(*config));
 	struct errmsg why = {.text = ""};
@@ -77,38 +72,51 @@ static int start(const struct command *command)
 	if (!config)
 		return EXIT_FAILURE;
 	set_log_style(false); /* until the configuration is read */
-	r = run(command, config, &why);
+	r = run(command, call, config, &why);
+	if (r == 0)
+		r = flush_output(&why);
 	if (r < 0)
-		log_error(NULL, "start.failed", F_STR("reason", why.text));
+		complain(command, &why);
 	log_stop();
 	mem_wipe(config, sizeof(*config)); /* it may hold a database URL */
 	mem_free(config);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static const struct command *find(const char *name)
+static int parse_and_start(const struct command *command, int argc, char **argv)
 {
-	size_t i;
+	struct command_call call;
+	struct errmsg why = {.text = ""};
+	int r = command_parse(command, argc, argv, &call, &why);
 
-	for (i = 0; i < ARRAY_LEN(commands); i++) {
-		if (!strcmp(name, commands[i].name))
-			return &commands[i];
+	if (r == COMMAND_HELP) {
+		command_help(command, stdout);
+		return EXIT_SUCCESS;
 	}
-	return NULL;
+	if (r == 0)
+		return start(command, &call);
+	(void)fprintf(stderr, "tallyd %s: %s\nTry 'tallyd %s --help'.\n",
+		command->name, why.text, command->name);
+	return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
 {
-	const char *word = argc > 1 ? argv[1] : "serve";
-	const struct command *command = argc > 2 ? NULL : find(word);
-	bool asked = argc == 2 && !strcmp(word, "--help");
+	const char *word = argc > 1 ? argv[1] : commands[0].name;
+	const struct command *command = command_find(word);
 
+	if (command)
+		return parse_and_start(command, argc > 1 ? argc - 1 : 1,
+			argc > 1 ? argv + 1 : argv);
 	if (argc == 2 && !strcmp(word, "--version")) {
 		(void)puts("tallyd " TALLYD_VERSION);
 		return EXIT_SUCCESS;
 	}
-	if (command)
-		return start(command);
-	(void)fputs(usage, asked ? stdout : stderr);
-	return asked ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (argc == 2 && !strcmp(word, "--help")) {
+		command_help_all(stdout);
+		return EXIT_SUCCESS;
+	}
+	(void)fprintf(stderr,
+		"tallyd: %s is not a command\nTry 'tallyd --help'.\n", word);
+	return EXIT_USAGE;
 }

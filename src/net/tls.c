@@ -24,6 +24,7 @@ struct tls_context {
 	BIO_METHOD *method; /* own; of every connection's BIO */
 	int valid_days;
 	int64_t expiry_ns;
+	bool early; /* it was not valid yet */
 };
 
 struct tls {
@@ -237,6 +238,8 @@ int tls_context_new(const struct tls_files *files,
 		return r;
 	c->valid_days = days_left(c->ctx);
 	c->expiry_ns = expiry_ns(c->ctx);
+	c->early = X509_cmp_current_time(X509_get0_notBefore(
+			   SSL_CTX_get0_certificate(c->ctx))) > 0;
 	*ret_context = TAKE_PTR(c);
 	return 0;
 }
@@ -261,6 +264,11 @@ int tls_context_valid_days(const struct tls_context *context)
 int64_t tls_context_expiry_ns(const struct tls_context *context)
 {
 	return context->expiry_ns;
+}
+
+bool tls_context_is_early(const struct tls_context *context)
+{
+	return context->early;
 }
 
 /* ---- a connection ---- */

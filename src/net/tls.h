@@ -54,6 +54,9 @@ int tls_context_valid_days(const struct tls_context *context);
 /* The moment itself, by the wall clock; 0 when it cannot be told. */
 int64_t tls_context_expiry_ns(const struct tls_context *context);
 
+/* Whether it was not valid yet when it was read. */
+bool tls_context_is_early(const struct tls_context *context);
+
 /* What a peer that names protocols (ALPN) must name one of, else it is sent
  * away; one that names none is taken to know. */
 enum tls_alpn {

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/cli/command.h"
+#include "app/cli/progress.h"
+#include "store/store_admin.h"
+
+#define PATH_BYTES CONFIG_TEXT_MAX
+
+/* The new file, until it has its name. */
+struct part {
+	char path[PATH_BYTES + 16]; /* ""; or it is to be removed */
+	const char *target;	    /* ref */
+	struct progress progress;
+};
+
+static void part_remove(struct part *p)
+{
+	if (p->path[0])
+		(void)unlink(p->path); /* half a copy is of no use */
+	p->path[0] = '\0';
+}
+
+static int fault(struct errmsg *reterr)
+{
+	return errmsg_set(
+		reterr, ERR_SYS, "FILE cannot be written: %s", strerror(errno));
+}
+
+/* Beside the target, so that the rename stays on one file system; readable by
+ * its owner alone. */
+static int part_make(struct part *p, const char *target, struct errmsg *reterr)
+{
+	int fd;
+
+	p->target = target;
+	if (strlen(target) >= PATH_BYTES)
+		return errmsg_set(reterr, ERR_INVALID, "FILE is too long");
+	(void)snprintf(p->path, sizeof(p->path), "%s.XXXXXX", target);
+	fd = mkostemp(p->path, O_CLOEXEC);
+	if (fd < 0) {
+		p->path[0] = '\0';
+		return fault(reterr);
+	}
+	close(fd);
+	return 0;
+}
+
+static int flush_directory_of(const char *path, struct errmsg *reterr)
+{
+	char dir[PATH_BYTES];
+	char *slash;
+	int fd, r;
+
+	(void)snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir ? 1 : 0] = '\0';
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = fd >= 0 ? fsync(fd) : -1;
+	if (fd >= 0)
+		close(fd);
+	return r < 0 ? fault(reterr) : 0;
+}
+
+/* Gives the file its name, in one step. Where nothing may be replaced, by a
+ * link, since a rename would replace what came there meanwhile. */
+static int part_finish(struct part *p, bool force, struct errmsg *reterr)
+{
+	if (force && rename(p->path, p->target) < 0)
+		return fault(reterr);
+	if (!force && link(p->path, p->target) < 0)
+		return fault(reterr);
+	if (force)
+		p->path[0] = '\0';
+	part_remove(p);
+	return flush_directory_of(p->target, reterr);
+}
+
+static void on_progress(void *ctx, uint64_t done, uint64_t all)
+{
+	struct part *p = ctx;
+
+	if (progress_is_due(&p->progress))
+		(void)fprintf(stderr, "tallyd backup: %llu of %llu pages\n",
+			(unsigned long long)done, (unsigned long long)all);
+}
+
+int backup_run(const struct command_call *call, struct errmsg *reterr)
+{
+	bool force = call->options & OPTION_FORCE;
+	CLEANUP(store_admin_close)
+	struct store_admin *admin = NULL;
+	CLEANUP(part_remove)
+	struct part part = {.path = ""};
+	int r;
+
+	if (call->config->database_url[0])
+		return errmsg_set(reterr, ERR_UNSUPPORTED,
+			"the database is PostgreSQL's: back it up with "
+			"pg_dump -Fc");
+	if (!force && access(call->operand, F_OK) == 0)
+		return errmsg_set(reterr, ERR_INVALID,
+			"FILE is there already; --force replaces it");
+	r = store_admin_open(call->config, STORE_ADMIN_READ, &admin, reterr);
+	if (r == 0)
+		r = part_make(&part, call->operand, reterr);
+	progress_init(&part.progress);
+	if (r == 0)
+		r = store_admin_copy(
+			admin, part.path, on_progress, &part, reterr);
+	if (r == 0)
+		r = part_finish(&part, force, reterr);
+	return r;
+}
