@@ -143,7 +143,32 @@ def proxy_seeds():
         yield name, sign + head + struct.pack('>H', len(body)) + body
 
 
+def line_seeds():
+    user = b'02' + b'00' * 32
+    record = (b'{"user":"%s","id":"a\\u0001\\ud83d\\ude00","revision":4,'
+              b'"schema_version":"1.0","data":"AP8="}') % user
+    yield 'header', b'{"format":"tallyd-export","version":1}'
+    yield 'user', b'{"user":"%s","counter":9}' % user
+    yield 'record', record
+    yield 'trailer', (b'{"users":1,"records":2,"bytes":3,"sha256":"%s"}'
+                      % (b'00' * 32))
+    yield 'twice', record.replace(b'{', b'{"id":"b",')
+    yield 'nul', record.replace(b'0001', b'0000')
+    yield 'surrogate', record.replace(b'\\ude00', b'')
+    yield 'padding', record.replace(b'AP8=', b'AP8')
+    yield 'spare-bits', record.replace(b'AP8=', b'AP9=')
+    yield 'break', record.replace(b'AP8=', b'AP8\\n=')
+    yield 'huge', record.replace(b':4,', b':9223372036854775808,')
+    yield 'negative', record.replace(b':4,', b':-4,')
+    yield 'fraction', record.replace(b':4,', b':4.0,')
+    yield 'deep', b'[' * 3000
+    yield 'utf8', record.replace(b'1.0', b'\xc0\x80')
+    yield 'cut', record[:-9]
+
+
 def seeds():
+    for name, data in line_seeds():
+        yield 'line', name, data
     for name, data in proxy_seeds():
         yield 'proxy', name, data
     for name, data in http1_seeds():

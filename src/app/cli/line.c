@@ -187,7 +187,7 @@ static int read_user_line(
 	return r == 0 ? read_number(counter, &line->counter, reterr) : r;
 }
 
-/* Strictly: what decodes must be what would be encoded. */
+/* The decoder skips line breaks, which do not belong here. */
 static int read_data(struct line_room *room, struct slice text,
 	struct slice *ret_data, struct errmsg *reterr)
 {
