@@ -34,12 +34,12 @@ E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'tls', 'logs', 'metrics', 'python_client', 'health', 'reflection',
        'interop', 'web', 'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
        'attacks', 'connections', 'history', 'service', 'restart',
-       'admin']
+       'admin', 'commands']
 STORES = ['sqlite', 'postgres']
 # Suites that ask something of the store; run on PostgreSQL, too.
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
-             'metrics', 'health', 'history', 'restart', 'admin']
+             'metrics', 'health', 'history', 'restart', 'admin', 'commands']
 # Of those the ones that show most of what a sanitizer looks for in that store,
 # which has no threads of its own.
 E2E_STORE_ASAN = ['compat', 'concurrency', 'pg_cut']

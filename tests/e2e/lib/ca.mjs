@@ -72,8 +72,13 @@ export class Authority {
     return readFileSync(path.join(this.dir, 'ca.pem'));
   }
 
-  /** One whose time is over; only `openssl ca` takes dates of the past. */
+  /** One whose time is over. */
   issueExpired() {
+    return this.issueBetween('20200101000000Z', '20200201000000Z');
+  }
+
+  /** Only `openssl ca` takes dates other than today. */
+  issueBetween(start, end) {
     const { name } = this.issue();
     writeFileSync(path.join(this.dir, 'index.txt'), '');
     writeFileSync(path.join(this.dir, 'serial.txt'), '0999');
@@ -84,7 +89,7 @@ export class Authority {
     openssl(this.dir, ['ca', '-batch', '-config', 'past.cnf', '-notext',
       '-cert', 'ca.pem', '-keyfile', 'ca.key', '-outdir', '.',
       '-in', `${name}.csr`, '-out', `${name}.pem`,
-      '-startdate', '20200101000000Z', '-enddate', '20200201000000Z']);
+      '-startdate', start, '-enddate', end]);
     return { name, key: this.der(name) };
   }
 }
