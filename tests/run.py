@@ -204,6 +204,7 @@ def plan(thorough):
     yield GCC
     yield Suite('lint', [PYTHON, 'tests/lint/lint.py'], 120)
     yield Suite('instructions', [PYTHON, 'tests/instructions.py'], 180)
+    yield Suite('documented', [PYTHON, 'tests/documented.py'], 180)
     yield from unit_suites('', GCC, 120)
     yield Suite('deploy', [PYTHON, 'tests/deploy.py', 'build/tallyd'], 120)
     yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 180, thorough)
