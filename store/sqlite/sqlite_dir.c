@@ -3,11 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* A look at the lock takes microseconds, on a busy machine perhaps some turns
+ * of the scheduler. */
+#define LOCK_TRIES  10
+#define LOCK_TRY_MS 10
 
 void sqlite_dir_file(const char *dir, char ret_path[SQLITE_PATH_BYTES])
 {
@@ -40,6 +46,19 @@ static int make_directory(const char *path, struct errmsg *reterr)
 	return 0;
 }
 
+/* Who only looks whether it is taken has it for a moment. */
+static bool lock_soon(int fd)
+{
+	int tries;
+
+	for (tries = 0; tries < LOCK_TRIES; tries++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+		(void)poll(NULL, 0, LOCK_TRY_MS);
+	}
+	return false;
+}
+
 /* Two processes on one file would each answer without the other's notices. The
  * kernel lets go of the lock when we die, however we die. */
 static int lock_directory(
@@ -54,7 +73,7 @@ static int lock_directory(
 		return errmsg_set(reterr, ERR_SYS,
 			"SQLITE_DIR_PATH cannot be written to: %s",
 			strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	if (!lock_soon(fd)) {
 		close(fd);
 		return errmsg_set(reterr, ERR_BUSY,
 			"SQLITE_DIR_PATH is in use by another tallyd");

@@ -25,5 +25,6 @@ MUSTCHECK int sqlite_dir_take(
  * Returns: 0; ERR_SYS with a sentence. */
 MUSTCHECK int sqlite_dir_flush(const char *dir, struct errmsg *reterr);
 
-/* Whether a process has the lock now. Changes nothing. */
+/* Whether a process has the lock now. Changes nothing; who wants the lock at
+ * the same moment has to try again. */
 bool sqlite_dir_is_taken(const char *dir);
