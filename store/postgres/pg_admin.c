@@ -17,17 +17,6 @@
 #define FETCH "FETCH FORWARD 64 FROM visit"
 
 /* clang-format off */
-/* Commands take as long as they take. */
-static const char patience_sql[] =
-	"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN"
-	" ('statement_timeout', 'idle_in_transaction_session_timeout',"
-	"  'transaction_timeout', 'lock_timeout')";
-
-/* A commit that is not flushed is none. */
-static const char durable_sql[] =
-	"SELECT set_config('synchronous_commit',"
-	" replace(current_setting('synchronous_commit'), 'off', 'on'), false)";
-
 /* Servers that have not been given another name, of this role's. */
 static const char served_sql[] =
 	"SELECT count(*) FROM pg_stat_activity WHERE datname ="
@@ -288,8 +277,7 @@ static int purge(struct store_admin *admin, const struct user_id *user,
 {
 	struct pg_admin *a = pg_admin_of(admin);
 	struct store_usage usage;
-	int r = pg_session_run(a->pg, "BEGIN ISOLATION LEVEL READ COMMITTED",
-		"cannot be purged", reterr);
+	int r = pg_session_begin(a->pg, "READ COMMITTED", reterr);
 
 	/* Once more after the lock: the counts are of a snapshot before it. */
 	if (r == 0)
@@ -395,16 +383,9 @@ static int get_ready(
 		r = get_ready_to_fill(a, reterr);
 	if (r == 0)
 		r = must_be_current(a->pg, reterr);
-	if (r == 0)
-		r = pg_session_run(
-			a->pg, patience_sql, "cannot be set up", reterr);
-	if (r == 0)
-		r = pg_session_run(
-			a->pg, durable_sql, "cannot be set up", reterr);
 	if (r == 0 && use == STORE_ADMIN_READ)
-		r = pg_session_run(a->pg,
-			"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-			"cannot be read", reterr);
+		r = pg_session_begin(
+			a->pg, "REPEATABLE READ READ ONLY", reterr);
 	return r;
 }
 

@@ -175,8 +175,7 @@ static int settle(PGconn *pg, struct pg_params *params,
 int pg_fill(PGconn *pg, struct pg_params *params, const struct store_fill *fill,
 	struct errmsg *reterr)
 {
-	int r = pg_session_run(
-		pg, pg_statements[PG_SQL_BEGIN].sql, what, reterr);
+	int r = pg_session_begin(pg, "READ COMMITTED", reterr);
 
 	if (r == 0)
 		r = lock_counters(pg, params, fill, reterr);

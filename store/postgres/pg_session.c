@@ -89,6 +89,22 @@ int pg_session_run(
 	return 0;
 }
 
+int pg_session_begin(PGconn *pg, const char *kind, struct errmsg *reterr)
+{
+	static const char settings[] =
+		"SELECT set_config(name, '0', true) FROM pg_settings"
+		" WHERE name IN ('statement_timeout',"
+		" 'idle_in_transaction_session_timeout', 'transaction_timeout');"
+		"SELECT set_config('synchronous_commit',"
+		" replace(current_setting('synchronous_commit'), 'off', 'on'),"
+		" true)";
+	char sql[sizeof(settings) + 96];
+
+	(void)snprintf(sql, sizeof(sql), "BEGIN ISOLATION LEVEL %s; %s", kind,
+		settings);
+	return pg_session_run(pg, sql, "cannot begin", reterr);
+}
+
 int pg_session_ask(PGconn *pg, const char *sql, char out[PG_ANSWER_BYTES],
 	struct errmsg *reterr)
 {

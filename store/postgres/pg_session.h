@@ -30,6 +30,13 @@ void pg_session_close(PGconn **pg);
 MUSTCHECK int pg_session_run(
 	PGconn *pg, const char *sql, const char *what, struct errmsg *reterr);
 
+/* Begins a transaction of this kind ("READ COMMITTED", …) for a command: it may
+ * take as long as it takes, and its commit is flushed. What it sets ends with
+ * it, since a pooler may give the connection to others. Returns as
+ * pg_session_run(). */
+MUSTCHECK int pg_session_begin(
+	PGconn *pg, const char *kind, struct errmsg *reterr);
+
 /* The first field of the first row as text; "" for no row or NULL.
  * Returns: 0; ERR_IO with a sentence. */
 MUSTCHECK int pg_session_ask(PGconn *pg, const char *sql,
