@@ -169,6 +169,8 @@
 		"Connections accepted.")                                       \
 	X(CONNECTIONS, GAUGE, PORT, NONE, "tallyd_connections",                \
 		"Connections open.")                                           \
+	X(STALLED, COUNTER, PORT, NONE, "tallyd_connections_stalled_total",    \
+		"Connections closed because their peer did not read.")         \
 	X(RECEIVED, COUNTER, PORT, NONE, "tallyd_received_bytes_total",        \
 		"Bytes received, as they came off the socket.")                \
 	X(SENT, COUNTER, PORT, NONE, "tallyd_sent_bytes_total",                \

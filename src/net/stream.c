@@ -219,8 +219,11 @@ static void on_write_timeout(struct timer *t)
 {
 	struct stream *s = CONTAINER_OF(t, struct stream, write_timer);
 
-	if (s->lingering || s->taken < s->taken_due || watch_pace(s) < 0)
-		stream_close(s);
+	if (!s->lingering && s->taken >= s->taken_due && watch_pace(s) == 0)
+		return;
+	if (!s->lingering)
+		count(s, METRIC_STALLED, 1);
+	stream_close(s);
 }
 
 /* Sends as much of `out` as the socket takes.

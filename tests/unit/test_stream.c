@@ -39,7 +39,10 @@ struct talker {
 };
 
 static struct talker talker;
-static const struct stream_options options = {.write_timeout_ns = TIMEOUT_NS};
+static const struct stream_options options = {
+	.write_timeout_ns = TIMEOUT_NS,
+	.port = METRIC_PORT_WEB,
+};
 
 static int on_data(struct stream *s, struct slice bytes)
 {
@@ -145,6 +148,12 @@ static void send_all_to_peer(size_t to_send, size_t piece)
 	ck_assert_uint_eq(n_read, to_send);
 }
 
+static uint64_t counted(enum metric metric)
+{
+	return metrics_value(
+		loop_metrics(loop), metric_at(metric, METRIC_PORT_WEB));
+}
+
 TEST(stream, what_comes_is_handed_over_in_order)
 {
 	enum { SIZE = 1000000 };
@@ -162,6 +171,7 @@ TEST(stream, what_comes_is_handed_over_in_order)
 		turn();
 	}
 	ck_assert(slice_eq(buf_slice(&talker.got), slice_of(bytes, SIZE)));
+	ck_assert_uint_eq(counted(METRIC_RECEIVED), SIZE);
 	tear_down();
 }
 
@@ -233,6 +243,7 @@ TEST(stream, a_slow_reader_gets_every_byte)
 			send_all_to_peer(3000000, pieces[k]);
 			ck_assert_int_eq(talker.n_closed, 0);
 			ck_assert(!timer_is_set(&talker.stream.write_timer));
+			ck_assert_uint_eq(counted(METRIC_SENT), 3000000);
 			/* An idle stream holds no memory. */
 			ck_assert_ptr_null(talker.stream.unsent.mem);
 			tear_down();
@@ -295,6 +306,7 @@ TEST(stream, a_peer_that_takes_nothing_is_cut_off)
 	turn();
 	ck_assert_int_eq(talker.n_closed, 1);
 	ck_assert(!talker.stream.open);
+	ck_assert_uint_eq(counted(METRIC_STALLED), 1);
 	turn();
 	ck_assert_int_eq(talker.n_closed, 1);
 	tear_down();
@@ -476,6 +488,7 @@ TEST(stream, a_peer_that_does_not_close_is_not_waited_for_long)
 	turn();
 	turn();
 	ck_assert_int_eq(talker.n_closed, 1);
+	ck_assert_uint_eq(counted(METRIC_STALLED), 0);
 	tear_down();
 }
 
