@@ -82,8 +82,8 @@ static const char *const read_sql[] = {
 	[R_LIST_SOME] = LIST_COLUMNS
 	" AND substr(?4, min(revision - ?2, length(?4) + 1), 1) <> 'x'"
 	" ORDER BY revision LIMIT ?3",
-	[R_LOCK] = "SELECT max(expires_at) FROM locks WHERE user_id = ?1"
-		   " AND lock_name = ?2 AND expires_at > ?3",
+	[R_LOCK] = ("SELECT max(expires_at) FROM locks WHERE user_id = ?1"
+		    " AND lock_name = ?2 AND expires_at > ?3"),
 };
 
 _Static_assert((int)N_WRITE_STATEMENTS <= SQLITE_STATEMENTS_MAX, "");
