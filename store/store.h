@@ -35,10 +35,15 @@ struct store_port;
 
 enum store_outcome {
 	STORE_OK,
-	STORE_CONFLICT,	   /* the record exists at another revision */
-	STORE_LOCK_HELD,   /* another instance holds the lock */
-	STORE_BUSY,	   /* queue full: shed, nothing was done */
-	STORE_FULL,	   /* no space: nothing was done */
+	STORE_CONFLICT,	 /* the record exists at another revision */
+	STORE_LOCK_HELD, /* another instance holds the lock */
+	STORE_BUSY,	 /* queue full: shed, nothing was done */
+	STORE_FULL,	 /* no space: nothing was done */
+	/* The user has as many records, or as much data, as it may have; or it
+	 * would be a new one, where none may be made: nothing was done. */
+	STORE_TOO_MANY_RECORDS,
+	STORE_TOO_MUCH_DATA,
+	STORE_NO_NEW_USER,
 	STORE_EXPIRED,	   /* nobody waits any more: nothing was done */
 	STORE_UNAVAILABLE, /* store cannot be used now: nothing was done */
 	STORE_UNKNOWN,	   /* commit was sent, its answer is lost for good */
@@ -57,12 +62,20 @@ struct store_record {
 
 /* Creates or replaces. An id that exists needs `record.revision` equal to its
  * current one, else STORE_CONFLICT; an id that does not exist is created
- * whatever revision is given. */
+ * whatever revision is given.
+ *
+ * A user above a limit may still replace what is there by what is no larger.
+ * One who writes several records at once near a limit may be refused some that
+ * would fit, as if those refused before them had been stored. */
 struct store_set_record {
 	struct store_record record; /* borrow(until done) */
 	struct slice client_id;	    /* borrow(until done); goes to listeners */
 	bool has_client_id;
-	uint64_t new_revision; /* result, with STORE_OK */
+	bool no_new_user;     /* not if the store does not know the user yet */
+	uint64_t max_records; /* of the user, this one included; 0: any */
+	uint64_t max_bytes;   /* of their data; 0: any */
+	/* Result, with STORE_OK. 1: the user was new. */
+	uint64_t new_revision;
 };
 
 /* Current versions of records above `since`, ascending, while they fit. */

@@ -83,6 +83,9 @@
 	X(OUTCOME, LOCK_HELD, "lock_held")                                     \
 	X(OUTCOME, BUSY, "busy")                                               \
 	X(OUTCOME, FULL, "full")                                               \
+	X(OUTCOME, TOO_MANY_RECORDS, "too_many_records")                       \
+	X(OUTCOME, TOO_MUCH_DATA, "too_much_data")                             \
+	X(OUTCOME, NO_NEW_USER, "no_new_user")                                 \
 	X(OUTCOME, EXPIRED, "expired")                                         \
 	X(OUTCOME, UNAVAILABLE, "unavailable")                                 \
 	X(OUTCOME, UNKNOWN, "unknown")                                         \

@@ -13,6 +13,15 @@ struct outcome_status status_of_outcome(enum store_outcome outcome)
 	case STORE_FULL:
 		return (struct outcome_status){
 			RPC_RESOURCE_EXHAUSTED, "storage is full"};
+	case STORE_TOO_MANY_RECORDS:
+		return (struct outcome_status){RPC_RESOURCE_EXHAUSTED,
+			"this user has as many records as are allowed"};
+	case STORE_TOO_MUCH_DATA:
+		return (struct outcome_status){RPC_RESOURCE_EXHAUSTED,
+			"this user has as much data as is allowed"};
+	case STORE_NO_NEW_USER:
+		return (struct outcome_status){RPC_RESOURCE_EXHAUSTED,
+			"too many new users, try again later"};
 	case STORE_EXPIRED:
 		return (struct outcome_status){
 			RPC_DEADLINE_EXCEEDED, "context deadline exceeded"};

@@ -52,7 +52,22 @@ static bool is_first_of_user(const struct pg_batch *b, size_t at)
 	return true;
 }
 
-/* Each once: a row cannot be locked twice by one INSERT. */
+/* Whether an operation of this one's user, from it on, may make it. */
+static bool may_be_new(const struct pg_batch *b, size_t at)
+{
+	size_t i;
+
+	for (i = at; i < b->n; i++) {
+		if (!b->ops[i]->set_record.no_new_user &&
+			!memcmp(&b->ops[i]->user, &b->ops[at]->user,
+				sizeof(struct user_id)))
+			return true;
+	}
+	return false;
+}
+
+/* Each once: a row cannot be locked twice by one INSERT. And whether it may be
+ * made. */
 static void add_distinct_users(struct pg_params *p, const struct pg_batch *b)
 {
 	size_t i, n = 0;
@@ -63,6 +78,11 @@ static void add_distinct_users(struct pg_params *p, const struct pg_batch *b)
 	for (i = 0; i < b->n; i++) {
 		if (is_first_of_user(b, i))
 			add_user(p, &b->ops[i]->user);
+	}
+	pg_params_array(p, PG_BOOL, n);
+	for (i = 0; i < b->n; i++) {
+		if (is_first_of_user(b, i))
+			pg_params_element_bool(p, may_be_new(b, i));
 	}
 }
 
@@ -120,6 +140,21 @@ static int64_t expected_of(const struct store_op *op)
 	return revision > INT64_MAX ? -1 : (int64_t)revision;
 }
 
+static int64_t limit(uint64_t max)
+{
+	return max == 0 || max > INT64_MAX ? INT64_MAX : (int64_t)max;
+}
+
+static int64_t max_records_of(const struct store_op *op)
+{
+	return limit(op->set_record.max_records);
+}
+
+static int64_t max_bytes_of(const struct store_op *op)
+{
+	return limit(op->set_record.max_bytes);
+}
+
 /* Base64 has none of the characters that separate a notice's parts. */
 static void add_client(struct pg_params *p, const struct store_set_record *set)
 {
@@ -147,6 +182,8 @@ static void send_records(
 	pg_params_array(p, PG_TEXT, b->n);
 	for (i = 0; i < b->n; i++)
 		add_client(p, &b->ops[i]->set_record);
+	add_numbers(p, b, max_records_of);
+	add_numbers(p, b, max_bytes_of);
 	pg_conn_run(c, PG_SQL_SET_RECORDS, p);
 }
 
@@ -329,6 +366,18 @@ int64_t pg_int8(const PGresult *result, int row, int column)
 /* Behind an array's header: length and value of each element. */
 #define ARRAY_ELEMENT 12
 
+/* Of what its place in a receipt holds: the revision, or why there is none. */
+static enum store_outcome set_record_outcome(int64_t result)
+{
+	switch (result) {
+	case 0: return STORE_CONFLICT;
+	case PG_TOO_MANY_RECORDS: return STORE_TOO_MANY_RECORDS;
+	case PG_TOO_MUCH_DATA: return STORE_TOO_MUCH_DATA;
+	case PG_NO_NEW_USER: return STORE_NO_NEW_USER;
+	default: return STORE_OK;
+	}
+}
+
 int pg_batch_settle(
 	struct pg_batch *b, const PGresult *result, int row, int column)
 {
@@ -346,7 +395,7 @@ int pg_batch_settle(
 		value = be64toh(value);
 		op = b->ops[i];
 		if (op->kind == STORE_SET_RECORD) {
-			op->outcome = value ? STORE_OK : STORE_CONFLICT;
+			op->outcome = set_record_outcome((int64_t)value);
 			op->set_record.new_revision = value;
 		} else {
 			op->outcome = value ? STORE_OK : STORE_LOCK_HELD;

@@ -233,7 +233,8 @@ static void sent(struct pg_conn *c, int ok)
 void pg_conn_run(
 	struct pg_conn *c, enum pg_sql sql, const struct pg_params *params)
 {
-	static const int binary[PG_PARAMS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1};
+	static const int binary[PG_PARAMS_MAX] = {
+		[0 ... PG_PARAMS_MAX - 1] = 1};
 	const struct pg_statement *s = &pg_statements[sql];
 	const char *values[PG_PARAMS_MAX];
 	int n = params ? params->n : 0, i;

@@ -12,7 +12,7 @@
 #include "base/slice.h"
 #include "store/postgres/pg_limits.h"
 
-#define PG_PARAMS_MAX 8
+#define PG_PARAMS_MAX 10
 
 /* A group's records, and as much again for ids and lengths. */
 #define PG_PARAMS_BYTES_MAX ((size_t)2 * PG_GROUP_BYTES_MAX)

@@ -47,6 +47,15 @@ static const char *const own_steps[] = {
 	" seq bigint NOT NULL, results bigint[] NOT NULL,"
 	" at timestamptz NOT NULL DEFAULT clock_timestamp(),"
 	" PRIMARY KEY (token, seq));",
+
+	/* What a user has, as of revision `counted`. Who writes without
+	 * counting, as data-sync and older versions of this program, moves the
+	 * revision alone; nobody is counted here, so that the tables are not
+	 * locked for long: the next write of each user does that. */
+	"ALTER TABLE user_revisions"
+	" ADD COLUMN records bigint NOT NULL DEFAULT 0,"
+	" ADD COLUMN bytes bigint NOT NULL DEFAULT 0,"
+	" ADD COLUMN counted bigint NOT NULL DEFAULT 0;",
 };
 
 static const struct schema_part shared = {

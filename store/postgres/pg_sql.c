@@ -57,39 +57,73 @@ const struct pg_statement pg_statements[PG_SQL_STATEMENTS] = {
 [PG_SQL_COMMIT] = {"commit", "COMMIT"},
 [PG_SQL_ROLLBACK] = {NULL, "ROLLBACK"},
 
-/* Makes the counters that are missing and locks the others, in one order, so
- * that two groups cannot wait for each other. "WHERE false" leaves a row as it
- * is, but locked. */
+/* Makes the counters that are missing, unless the user would be new and must
+ * not be, and locks the others, in one order, so that two groups cannot wait
+ * for each other. "WHERE false" leaves a row as it is, but locked. */
 [PG_SQL_LOCK_COUNTERS] = {"lock_counters",
 "INSERT INTO user_revisions (user_id, revision)"
 " SELECT u, coalesce((SELECT max(r.revision) FROM records r"
 "   WHERE r.user_id = u), 0)"
-" FROM unnest($1::text[]) AS u ORDER BY u COLLATE \"C\""
+" FROM unnest($1::text[], $2::bool[]) AS t(u, may_be_new)"
+" WHERE may_be_new OR EXISTS (SELECT FROM user_revisions c"
+"  WHERE c.user_id = u) OR EXISTS (SELECT FROM records r"
+"  WHERE r.user_id = u)"
+" ORDER BY u COLLATE \"C\""
 " ON CONFLICT (user_id) DO UPDATE SET revision = user_revisions.revision"
 " WHERE false"},
 
-/* A user's writes of one group are told in one notice; one that is too long
- * says only "look". */
+/* `used`: what the users have, counted now where somebody wrote without
+ * counting. `judged`: writes that do not conflict, with what the user would have
+ * after each and all before it. A user's writes of one group are told in one
+ * notice; one that is too long says only "look". */
 [PG_SQL_SET_RECORDS] = {"set_records",
 "WITH op AS MATERIALIZED ("
 " SELECT * FROM unnest($3::text[], $4::text[], $5::bytea[], $6::bigint[],"
-"  $7::text[], $8::text[]) WITH ORDINALITY"
-"  AS op(user_id, id, data, expected, schema_version, client, n)"
-"), fit AS MATERIALIZED ("
-" SELECT op.*, c.revision"
-"  + row_number() OVER (PARTITION BY op.user_id ORDER BY op.n) AS revision"
-" FROM op JOIN user_revisions c ON c.user_id = op.user_id"
-" LEFT JOIN records r ON r.user_id = op.user_id AND r.id = op.id"
-" WHERE r.id IS NULL OR r.revision = op.expected"
+"  $7::text[], $8::text[], $9::bigint[], $10::bigint[]) WITH ORDINALITY"
+"  AS op(user_id, id, data, expected, schema_version, client,"
+"   max_records, max_bytes, n)"
+"), used AS MATERIALIZED ("
+" SELECT c.user_id, c.revision,"
+"  CASE WHEN c.counted = c.revision THEN c.records ELSE again.records END"
+"   AS records,"
+"  CASE WHEN c.counted = c.revision THEN c.bytes ELSE again.bytes END AS bytes"
+" FROM user_revisions c CROSS JOIN LATERAL ("
+"  SELECT count(*) AS records,"
+"   coalesce(sum(octet_length(r.data)), 0)::bigint AS bytes"
+"  FROM records r WHERE r.user_id = c.user_id AND c.counted <> c.revision"
+" ) AS again WHERE c.user_id = ANY ($3::text[])"
+"), judged AS MATERIALIZED ("
+" SELECT *, base + count(*) FILTER (WHERE refusal IS NULL) OVER up_to"
+"  AS revision FROM (SELECT *,"
+"  CASE WHEN fresh AND records > max_records THEN " TEXT(PG_TOO_MANY_RECORDS)
+"  WHEN more > 0 AND bytes > max_bytes THEN " TEXT(PG_TOO_MUCH_DATA)
+"  END AS refusal FROM (SELECT *,"
+"   had_records + count(*) FILTER (WHERE fresh) OVER up_to AS records,"
+"   had_bytes + sum(more) OVER up_to AS bytes FROM (SELECT op.*,"
+"    used.revision AS base, used.records AS had_records,"
+"    used.bytes AS had_bytes, r.id IS NULL AS fresh,"
+"    octet_length(op.data) - coalesce(octet_length(r.data), 0) AS more"
+"    FROM op JOIN used ON used.user_id = op.user_id"
+"    LEFT JOIN records r ON r.user_id = op.user_id AND r.id = op.id"
+"    WHERE r.id IS NULL OR r.revision = op.expected) AS candidate"
+"   WINDOW up_to AS (PARTITION BY user_id ORDER BY n)) AS counted"
+"  ) AS limited WINDOW up_to AS (PARTITION BY user_id ORDER BY n)"
+"), fit AS NOT MATERIALIZED ("
+" SELECT * FROM judged WHERE refusal IS NULL"
 "), receipt AS ("
 " INSERT INTO tallyd_receipts (token, seq, results)"
-" SELECT $1::text, $2::bigint, (SELECT array_agg(coalesce(fit.revision, 0)"
-"  ORDER BY op.n) FROM op LEFT JOIN fit ON fit.n = op.n)"
+" SELECT $1::text, $2::bigint, (SELECT array_agg("
+"  coalesce(judged.refusal, judged.revision,"
+"   CASE WHEN used.user_id IS NULL THEN " TEXT(PG_NO_NEW_USER) " ELSE 0 END)"
+"  ORDER BY op.n) FROM op LEFT JOIN used ON used.user_id = op.user_id"
+"  LEFT JOIN judged ON judged.n = op.n)"
 " ON CONFLICT DO NOTHING RETURNING results"
 "), counter AS ("
-" UPDATE user_revisions c SET revision = top.revision FROM"
-"  (SELECT fit.user_id, max(fit.revision) AS revision FROM fit, receipt"
-"   GROUP BY fit.user_id) AS top"
+" UPDATE user_revisions c SET revision = top.revision, counted = top.revision,"
+"  records = top.records, bytes = top.bytes FROM (SELECT user_id,"
+"   max(revision) AS revision, max(had_bytes) + sum(more) AS bytes,"
+"   max(had_records) + count(*) FILTER (WHERE fresh) AS records"
+"   FROM fit, receipt GROUP BY user_id) AS top"
 " WHERE c.user_id = top.user_id"
 "), put AS ("
 " INSERT INTO records (user_id, id, data, revision, schema_version)"

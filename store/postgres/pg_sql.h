@@ -19,12 +19,13 @@ enum pg_sql {
 	PG_SQL_BEGIN,
 	PG_SQL_COMMIT,
 	PG_SQL_ROLLBACK,
-	/* $1 users. */
+	/* $1 users, $2 whether each may be made. */
 	PG_SQL_LOCK_COUNTERS,
 	/* $1 token, $2 number of the group, $3 users, $4 ids, $5 data,
 	 * $6 expected revisions, $7 schema versions, $8 client ids in base64,
-	 * "-" for none: one row with an array of new revisions, 0 for those in
-	 * conflict. */
+	 * "-" for none, $9 records and $10 bytes that the user may have: one
+	 * row with an array of new revisions, 0 for those in conflict, PG_… for
+	 * those refused. */
 	PG_SQL_SET_RECORDS,
 	/* $1 users, $2 names. */
 	PG_SQL_LOCK_LOCKS,
@@ -60,5 +61,10 @@ enum pg_sql {
 	PG_SQL_RECEIPT,
 	PG_SQL_STATEMENTS,
 };
+
+/* In the place of a new revision. */
+#define PG_TOO_MANY_RECORDS (-1)
+#define PG_TOO_MUCH_DATA    (-2)
+#define PG_NO_NEW_USER	    (-3)
 
 extern const struct pg_statement pg_statements[PG_SQL_STATEMENTS];

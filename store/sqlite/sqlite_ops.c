@@ -16,6 +16,7 @@ enum write_statement {
 	W_UPDATE_RECORD,
 	W_FIND_COUNTER,
 	W_LAST_REVISION,
+	W_COUNT,
 	W_INSERT_COUNTER,
 	W_UPDATE_COUNTER,
 	W_CLAMP_LOCK,
@@ -30,7 +31,8 @@ static const char *const write_sql[] = {
 	[W_COMMIT] = "COMMIT",
 	[W_ROLLBACK] = "ROLLBACK",
 	[W_TOUCH] = "UPDATE tallyd_schema SET version = version",
-	[W_FIND_RECORD] = "SELECT rowid, revision FROM records"
+	/* The length is in the row's header: the data are not read for it. */
+	[W_FIND_RECORD] = "SELECT rowid, revision, length(data) FROM records"
 			  " WHERE user_id = ?1 AND id = ?2",
 	[W_INSERT_RECORD] = "INSERT INTO records"
 			    " (user_id, id, data, revision, schema_version)"
@@ -38,13 +40,18 @@ static const char *const write_sql[] = {
 	[W_UPDATE_RECORD] = "UPDATE records SET data = ?3, revision = ?4,"
 			    " schema_version = ?5 WHERE rowid = ?1",
 	/* The table's key allows a user several; the highest one counts. */
-	[W_FIND_COUNTER] = "SELECT rowid, revision FROM user_revisions"
-			   " WHERE user_id = ?1 ORDER BY revision DESC LIMIT 1",
-	[W_LAST_REVISION] = "SELECT 0, coalesce(max(revision), 0) FROM records"
-			    " WHERE user_id = ?1",
-	[W_INSERT_COUNTER] = "INSERT INTO user_revisions (user_id, revision)"
-			     " VALUES (?1, ?2)",
-	[W_UPDATE_COUNTER] = "UPDATE user_revisions SET revision = ?2"
+	[W_FIND_COUNTER] = "SELECT rowid, revision, records, bytes, counted"
+			   " FROM user_revisions WHERE user_id = ?1"
+			   " ORDER BY revision DESC LIMIT 1",
+	[W_LAST_REVISION] = "SELECT 0, coalesce(max(revision), 0), 0, 0, 0"
+			    " FROM records WHERE user_id = ?1",
+	[W_COUNT] = "SELECT count(*), coalesce(sum(length(data)), 0)"
+		    " FROM records WHERE user_id = ?1",
+	[W_INSERT_COUNTER] = "INSERT INTO user_revisions"
+			     " (user_id, revision, records, bytes, counted)"
+			     " VALUES (?1, ?2, ?3, ?4, ?2)",
+	[W_UPDATE_COUNTER] = "UPDATE user_revisions SET revision = ?2,"
+			     " records = ?3, bytes = ?4, counted = ?2"
 			     " WHERE rowid = ?1",
 	[W_CLAMP_LOCK] = "UPDATE locks SET expires_at = ?3 WHERE user_id = ?1"
 			 " AND lock_name = ?2 AND expires_at > ?3",
@@ -215,51 +222,114 @@ void sqlite_end_read(struct sqlite_ops *o)
 
 /* ---- SetRecord ---- */
 
-/* Where a row is, and at which revision. */
+/* Where a record is, at which revision, and how long its data. */
 struct found {
 	bool exists;
 	int64_t rowid;
 	int64_t revision;
+	int64_t bytes;
 };
 
-/* Of a statement whose row is a `found`, and that is bound. Returns SQLITE_ROW,
- * SQLITE_DONE (none), or the error. */
-static int find(struct sqlite_ops *o, int which, struct found *ret_found)
-{
-	sqlite3_stmt *s = o->stmts[which];
-	int code = sqlite3_step(s);
+/* A user's counter, and what the user has if it was counted at its revision. */
+struct counter {
+	bool exists;
+	int64_t rowid;
+	int64_t revision;
+	int64_t records;
+	int64_t bytes;
+	int64_t counted;
+};
 
-	*ret_found = (struct found){.exists = code == SQLITE_ROW};
+/* Both return SQLITE_ROW, SQLITE_DONE (none), or the error. */
+static int find_record(struct sqlite_ops *o, const struct user_text *user,
+	struct slice id, struct found *ret_record)
+{
+	sqlite3_stmt *s = o->stmts[W_FIND_RECORD];
+	int code;
+
+	sqlite_bind_text(s, 1, user_slice(user));
+	sqlite_bind_text(s, 2, id);
+	code = sqlite3_step(s);
+	*ret_record = (struct found){.exists = code == SQLITE_ROW};
 	if (code == SQLITE_ROW) {
-		ret_found->rowid = sqlite3_column_int64(s, 0);
-		ret_found->revision = sqlite3_column_int64(s, 1);
+		ret_record->rowid = sqlite3_column_int64(s, 0);
+		ret_record->revision = sqlite3_column_int64(s, 1);
+		ret_record->bytes = sqlite3_column_int64(s, 2);
 	}
 	done_with(s);
 	return code;
 }
 
-static int find_record(struct sqlite_ops *o, const struct user_text *user,
-	struct slice id, struct found *ret_record)
+static int read_counter(struct sqlite_ops *o, int which,
+	const struct user_text *user, struct counter *ret_counter)
 {
-	sqlite_bind_text(o->stmts[W_FIND_RECORD], 1, user_slice(user));
-	sqlite_bind_text(o->stmts[W_FIND_RECORD], 2, id);
-	return find(o, W_FIND_RECORD, ret_record);
-}
-
-/* A user without a counter begins above the records that there are. */
-static int find_counter(struct sqlite_ops *o, const struct user_text *user,
-	struct found *ret_counter)
-{
+	sqlite3_stmt *s = o->stmts[which];
 	int code;
 
-	sqlite_bind_text(o->stmts[W_FIND_COUNTER], 1, user_slice(user));
-	code = find(o, W_FIND_COUNTER, ret_counter);
-	if (code != SQLITE_DONE)
-		return code;
-	sqlite_bind_text(o->stmts[W_LAST_REVISION], 1, user_slice(user));
-	code = find(o, W_LAST_REVISION, ret_counter);
-	ret_counter->exists = false;
+	sqlite_bind_text(s, 1, user_slice(user));
+	code = sqlite3_step(s);
+	if (code == SQLITE_ROW)
+		*ret_counter = (struct counter){
+			.exists = which == W_FIND_COUNTER,
+			.rowid = sqlite3_column_int64(s, 0),
+			.revision = sqlite3_column_int64(s, 1),
+			.records = sqlite3_column_int64(s, 2),
+			.bytes = sqlite3_column_int64(s, 3),
+			.counted = sqlite3_column_int64(s, 4),
+		};
+	done_with(s);
 	return code;
+}
+
+/* Somebody has written without counting. */
+static int count_again(struct sqlite_ops *o, const struct user_text *user,
+	struct counter *counter)
+{
+	sqlite3_stmt *s = o->stmts[W_COUNT];
+	int code;
+
+	sqlite_bind_text(s, 1, user_slice(user));
+	code = sqlite3_step(s);
+	if (code == SQLITE_ROW) {
+		counter->records = sqlite3_column_int64(s, 0);
+		counter->bytes = sqlite3_column_int64(s, 1);
+	}
+	done_with(s);
+	return code;
+}
+
+/* A user without a counter begins above the records that there are. Returns
+ * SQLITE_ROW or the error. */
+static int find_counter(struct sqlite_ops *o, const struct user_text *user,
+	struct counter *ret_counter)
+{
+	int code = read_counter(o, W_FIND_COUNTER, user, ret_counter);
+
+	if (code == SQLITE_DONE)
+		code = read_counter(o, W_LAST_REVISION, user, ret_counter);
+	if (code == SQLITE_ROW && ret_counter->counted != ret_counter->revision)
+		code = count_again(o, user, ret_counter);
+	return code;
+}
+
+/* Moves the counter past the write, if the user may have what it makes. */
+static enum store_outcome count(struct counter *c,
+	const struct store_set_record *set, const struct found *record)
+{
+	int64_t more = (int64_t)set->record.data.len - record->bytes;
+
+	if (!c->exists && c->revision == 0 && set->no_new_user)
+		return STORE_NO_NEW_USER;
+	if (!record->exists && set->max_records > 0 &&
+		(uint64_t)c->records >= set->max_records)
+		return STORE_TOO_MANY_RECORDS;
+	if (more > 0 && set->max_bytes > 0 &&
+		(uint64_t)(c->bytes + more) > set->max_bytes)
+		return STORE_TOO_MUCH_DATA;
+	c->revision++;
+	c->records += !record->exists;
+	c->bytes += more;
+	return STORE_OK;
 }
 
 static int put_record(struct sqlite_ops *o, const struct user_text *user,
@@ -282,16 +352,18 @@ static int put_record(struct sqlite_ops *o, const struct user_text *user,
 }
 
 static int put_counter(struct sqlite_ops *o, const struct user_text *user,
-	const struct found *there, int64_t revision)
+	const struct counter *c)
 {
-	int which = there->exists ? W_UPDATE_COUNTER : W_INSERT_COUNTER;
+	int which = c->exists ? W_UPDATE_COUNTER : W_INSERT_COUNTER;
 	sqlite3_stmt *s = o->stmts[which];
 
-	if (there->exists)
-		sqlite_bind_integer(s, 1, there->rowid);
+	if (c->exists)
+		sqlite_bind_integer(s, 1, c->rowid);
 	else
 		sqlite_bind_text(s, 1, user_slice(user));
-	sqlite_bind_integer(s, 2, revision);
+	sqlite_bind_integer(s, 2, c->revision);
+	sqlite_bind_integer(s, 3, c->records);
+	sqlite_bind_integer(s, 4, c->bytes);
 	return run(o, which);
 }
 
@@ -302,9 +374,10 @@ static int put_counter(struct sqlite_ops *o, const struct user_text *user,
 enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 	const struct user_id *user, struct store_set_record *set)
 {
-	struct found record, counter;
+	enum store_outcome outcome;
+	struct counter counter;
+	struct found record;
 	struct user_text text;
-	int64_t revision;
 	int code;
 
 	user_id_hex(user, text.hex);
@@ -316,16 +389,18 @@ enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 	code = find_counter(o, &text, &counter);
 	if (code != SQLITE_ROW)
 		return failed(o, code);
-	revision = counter.revision + 1;
-	code = put_record(o, &text, &set->record, &record, revision);
+	outcome = count(&counter, set, &record);
+	if (outcome != STORE_OK)
+		return outcome;
+	code = put_record(o, &text, &set->record, &record, counter.revision);
 	if (code != SQLITE_DONE)
 		return failed(o, code);
-	code = put_counter(o, &text, &counter, revision);
+	code = put_counter(o, &text, &counter);
 	if (code != SQLITE_DONE) {
 		sqlite_rollback(o);
 		return failed(o, code);
 	}
-	set->new_revision = (uint64_t)revision;
+	set->new_revision = (uint64_t)counter.revision;
 	return STORE_OK;
 }
 

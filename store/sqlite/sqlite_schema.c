@@ -34,6 +34,17 @@ static const char *const own_steps[] = {
 	"DELETE FROM user_revisions;"
 	"INSERT INTO user_revisions SELECT user_id, revision FROM counters;"
 	"DROP TABLE counters;",
+
+	/* What a user has, as of revision `counted`. Who writes without
+	 * counting, as data-sync, moves the revision alone. */
+	"ALTER TABLE user_revisions"
+	" ADD COLUMN records INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE user_revisions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE user_revisions"
+	" ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE user_revisions SET counted = revision, (records, bytes) ="
+	" (SELECT count(*), coalesce(sum(length(r.data)), 0) FROM records r"
+	"  WHERE r.user_id = user_revisions.user_id);",
 };
 
 static const struct schema_part shared = {

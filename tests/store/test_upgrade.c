@@ -120,6 +120,21 @@ TEST(upgrade, a_data_sync_database_is_served_and_given_back)
 	suite_end(&s);
 }
 
+TEST(upgrade, what_users_have_is_counted_at_their_next_write)
+{
+	begin_with_data_sync();
+	sql("INSERT INTO records VALUES ('%s', 'a', 'one', 3, '1.0');"
+	    "INSERT INTO records VALUES ('%s', 'b', 'three', 4, '1.0');"
+	    "INSERT INTO user_revisions VALUES ('%s', 4);");
+	suite_open(&s, 1);
+	ck_assert_int_eq(set(&s, &alice, "a", "seven", 3, NULL), STORE_OK);
+	suite_close(&s);
+	ck_assert_int_eq(integer("SELECT records FROM user_revisions"), 2);
+	ck_assert_int_eq(integer("SELECT bytes FROM user_revisions"), 10);
+	ck_assert_int_eq(integer("SELECT counted FROM user_revisions"), 5);
+	suite_remove(&s);
+}
+
 TEST(upgrade, a_database_of_the_first_version_is_completed)
 {
 	begin_with_data_sync();

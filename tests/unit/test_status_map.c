@@ -23,6 +23,12 @@ TEST(status_map, every_outcome_has_its_status)
 	check(STORE_BUSY, RPC_RESOURCE_EXHAUSTED,
 		"server is overloaded, try again later");
 	check(STORE_FULL, RPC_RESOURCE_EXHAUSTED, "storage is full");
+	check(STORE_TOO_MANY_RECORDS, RPC_RESOURCE_EXHAUSTED,
+		"this user has as many records as are allowed");
+	check(STORE_TOO_MUCH_DATA, RPC_RESOURCE_EXHAUSTED,
+		"this user has as much data as is allowed");
+	check(STORE_NO_NEW_USER, RPC_RESOURCE_EXHAUSTED,
+		"too many new users, try again later");
 	check(STORE_UNAVAILABLE, RPC_UNAVAILABLE,
 		"storage is unavailable, try again later");
 	check(STORE_UNKNOWN, RPC_UNAVAILABLE,

@@ -22,7 +22,11 @@ const UNSOUND = `
   UNION ALL SELECT 'two records of one revision: ' || user_id FROM records
     GROUP BY user_id, revision HAVING count(*) > 1
   UNION ALL SELECT 'two counters: ' || user_id FROM user_revisions
-    GROUP BY user_id HAVING count(*) > 1`;
+    GROUP BY user_id HAVING count(*) > 1
+  UNION ALL SELECT 'miscounted: ' || user_id FROM user_revisions AS c
+    WHERE counted = revision AND (c.records, c.bytes) <>
+      (SELECT count(*), coalesce(sum(length(r.data)), 0) FROM records AS r
+        WHERE r.user_id = c.user_id)`;
 
 export class SqliteStore {
   constructor(dir) {
