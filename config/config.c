@@ -13,6 +13,7 @@
 #define SHARDS_MAX    256 /* as many ports as a store has */
 
 #define POOL_SIZE_MAX 1000
+#define RATE_MAX      1000000 /* as middleware/rates.h has it */
 
 /* One variable. `parse` reads its text into the field at `offset`; min and max
  * are for numbers. */
@@ -299,6 +300,23 @@ static const struct variable variables[] = {
 	 * connections are of one peer. */
 	{"MAX_CONNECTIONS_PER_PEER", "0", parse_number,
 		FIELD(max_connections_per_peer), 0, 10000000},
+	/* None by default, since a proxy may have many users on one connection,
+	 * and an application any number of users. */
+	{"MAX_RATE_PER_CONNECTION", "0", parse_number,
+		FIELD(max_rate_per_connection), 0, RATE_MAX},
+	{"MAX_RATE_PER_API_KEY", "0", parse_number, FIELD(max_rate_per_api_key),
+		0, RATE_MAX},
+	{"MAX_NEW_USERS_PER_HOUR", "0", parse_number,
+		FIELD(max_new_users_per_hour), 0, 1000000000},
+	/* Far above what a person's devices need. */
+	{"MAX_RATE_PER_USER", "1000", parse_number, FIELD(max_rate_per_user), 0,
+		RATE_MAX},
+	{"MAX_RECORDS_PER_USER", "1000000", parse_number,
+		FIELD(max_records_per_user), 0, 1000000000},
+	{"MAX_MIB_PER_USER", "1024", parse_number, FIELD(max_mib_per_user), 0,
+		1000000000},
+	{"MAX_LISTENERS_PER_USER", "1000", parse_number,
+		FIELD(max_listeners_per_user), 0, 10000000},
 };
 
 /* What one variable says only together with another. */

@@ -67,6 +67,15 @@ struct config {
 	char tls_client_ca_file[CONFIG_TEXT_MAX]; /* TLS_CLIENT_CA_FILE */
 	bool proxy_protocol;			  /* PROXY_PROTOCOL */
 	uint32_t max_connections_per_peer; /* MAX_…_PER_PEER; 0: no cap */
+	/* MAX_RATE_PER_…: requests a second; 0: as many as come */
+	uint32_t max_rate_per_connection;
+	uint32_t max_rate_per_api_key;
+	uint32_t max_rate_per_user;
+	/* MAX_…_PER_…; 0: any number */
+	uint32_t max_records_per_user;
+	uint32_t max_mib_per_user;
+	uint32_t max_listeners_per_user;
+	uint32_t max_new_users_per_hour;
 };
 
 /* Reads and checks every variable through `get` (getenv's type). An empty

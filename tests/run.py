@@ -31,15 +31,16 @@ NODE_FROM_NPM = '22'
 NPM_OF_NODE = '10'
 E2E = ['compat', 'raw', 'apikey', 'isolation', 'concurrency', 'ledger',
        'notifications', 'paging', 'overlap', 'upgrade', 'signals',
-       'tls', 'logs', 'metrics', 'python_client', 'health', 'reflection',
-       'interop', 'web', 'web_http1', 'web_cuts', 'web_clients', 'browser', 'breez_sdk',
-       'attacks', 'connections', 'history', 'service', 'restart',
-       'admin', 'commands']
+       'tls', 'logs', 'limits', 'metrics', 'python_client', 'health',
+       'reflection', 'interop', 'web', 'web_http1', 'web_cuts', 'web_clients',
+       'browser', 'breez_sdk', 'attacks', 'connections', 'history', 'service',
+       'restart', 'admin', 'commands']
 STORES = ['sqlite', 'postgres']
 # Suites that ask something of the store; run on PostgreSQL, too.
 E2E_STORE = ['compat', 'isolation', 'concurrency', 'ledger', 'notifications',
              'paging', 'overlap', 'upgrade', 'signals', 'python_client',
-             'metrics', 'health', 'history', 'restart', 'admin', 'commands']
+             'limits', 'metrics', 'health', 'history', 'restart', 'admin',
+             'commands']
 # Of those the ones that show most of what a sanitizer looks for in that store,
 # which has no threads of its own.
 E2E_STORE_ASAN = ['compat', 'concurrency', 'pg_cut']
@@ -51,8 +52,8 @@ E2E_POSTGRES = ['fleet', 'pg_start', 'pg_faults', 'pg_cut', 'pg_frozen',
                 'pg_pooler', 'haproxy']
 # Suites that hand work between threads, for the thread sanitizer.
 E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
-               'health', 'reflection', 'interop', 'connections', 'service',
-               'metrics']
+               'limits', 'metrics', 'health', 'reflection', 'interop',
+               'connections', 'service']
 
 # Suites that measure time, or take all of the machine themselves: nothing runs
 # beside them. Of the others some run at a time: most wait more than they work.

@@ -46,6 +46,7 @@ struct server {
 	struct tls_watch *tls_watch; /* own; NULL without TLS */
 	struct tls_context *tls;     /* own reference, until shards have it */
 	struct peers *peers;	     /* own; NULL without a cap */
+	struct quotas *quotas;	     /* own */
 	struct shard **shards;	     /* own, each and all */
 	size_t n_shards;
 	struct notify notify;
@@ -277,6 +278,7 @@ static int start_shards(struct server *s, struct errmsg *reterr)
 		.store = s->store,
 		.tls = s->tls,
 		.peers = s->peers,
+		.quotas = s->quotas,
 	};
 	size_t i, n = s->config->shards;
 	int r;
@@ -302,9 +304,9 @@ static int start_shards(struct server *s, struct errmsg *reterr)
 static int start_guards(struct server *s, struct errmsg *reterr)
 {
 	const struct config *config = s->config;
-	int r = 0;
+	int r = quotas_new(config, &s->quotas);
 
-	if (config->max_connections_per_peer > 0)
+	if (r == 0 && config->max_connections_per_peer > 0)
 		r = peers_new(config->max_connections_per_peer, &s->peers);
 	if (r < 0)
 		return errmsg_set(reterr, r, "%s", err_text(r));
@@ -452,6 +454,7 @@ static void stop(struct server *s)
 	mem_free(s->shards);
 	tls_context_unref(s->tls);
 	peers_free(&s->peers);
+	quotas_free(&s->quotas);
 	watch_stop(&s->signals);
 	if (s->signals.fd >= 0)
 		close(s->signals.fd);

@@ -348,10 +348,11 @@ static int set_up(struct shard *s, const struct shard_shared *shared)
 }
 
 /* Returns: 0; ERR_* with a sentence. */
-static int make_services(struct shard *s, const struct config *config,
-	struct store *store, struct errmsg *reterr)
+static int make_services(struct shard *s, const struct shard_shared *shared,
+	struct errmsg *reterr)
 {
-	int r = syncer_new(config, store, s->loop, &s->syncer, reterr);
+	int r = syncer_new(shared->config, shared->store, shared->quotas,
+		s->loop, &s->syncer, reterr);
 
 	if (r < 0)
 		return r;
@@ -404,7 +405,7 @@ int shard_start(unsigned number, const struct shard_shared *shared,
 	r = loop_new(&clock_system, &s->loop);
 	if (r < 0)
 		return errmsg_set(reterr, r, "%s", err_text(r));
-	r = make_services(s, shared->config, shared->store, reterr);
+	r = make_services(s, shared, reterr);
 	if (r < 0)
 		return r;
 	r = set_up(s, shared);

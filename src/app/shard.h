@@ -18,6 +18,7 @@
 #include "net/peers.h"
 #include "net/tls.h"
 #include "store/store.h"
+#include "syncer/quotas.h"
 
 struct shard;
 
@@ -27,6 +28,7 @@ struct shard_shared {
 	struct store *store;	     /* ref */
 	struct tls_context *tls; /* ref; the first; NULL: in clear, always */
 	struct peers *peers;	 /* ref; NULL: no cap */
+	struct quotas *quotas;	 /* ref */
 };
 
 enum port {

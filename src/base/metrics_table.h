@@ -64,7 +64,14 @@
 	X(LIMIT, HEADERS, "headers")                                           \
 	X(LIMIT, MESSAGE, "message")                                           \
 	X(LIMIT, UNREAD, "unread")                                             \
-	X(LIMIT, STORE_QUEUE, "store_queue")
+	X(LIMIT, STORE_QUEUE, "store_queue")                                   \
+	X(LIMIT, RATE_PER_CONNECTION, "rate_per_connection")                   \
+	X(LIMIT, RATE_PER_API_KEY, "rate_per_api_key")                         \
+	X(LIMIT, RATE_PER_USER, "rate_per_user")                               \
+	X(LIMIT, RECORDS_PER_USER, "records_per_user")                         \
+	X(LIMIT, MIB_PER_USER, "mib_per_user")                                 \
+	X(LIMIT, LISTENERS_PER_USER, "listeners_per_user")                     \
+	X(LIMIT, NEW_USERS_PER_HOUR, "new_users_per_hour")
 
 #define METRIC_NUDGE_MAP(X)                                                    \
 	X(NUDGE, PAGE, "truncated_page")                                       \

@@ -96,7 +96,9 @@ struct exchange {
 	const struct log_ctx *log;   /* ref; the connection's */
 	struct leftovers *leftovers; /* ref; the connection's; NULL: nobody
 				      * counts */
-	size_t reply_header_max;     /* bytes of reply headers the peer takes */
+	int64_t *rate_bucket; /* ref; the connection's, for middleware/rates.h;
+			       * NULL: nobody counts */
+	size_t reply_header_max; /* bytes of reply headers the peer takes */
 	bool body_ended;
 	size_t held;	/* bytes of the body the handler keeps; it says so */
 	size_t waiting; /* of those, bytes it has not looked at: what the peer

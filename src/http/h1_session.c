@@ -92,6 +92,7 @@ static struct h1_exchange *exchange_new(struct h1_session *s)
 	e->x.codec = &h1_codec;
 	e->x.log = s->log;
 	e->x.leftovers = &s->session.leftovers;
+	e->x.rate_bucket = &s->session.rate_bucket;
 	e->x.reply_header_max = SIZE_MAX;
 	e->last_header = &e->x.headers;
 	arena_init(&e->x.arena, CALL_ARENA_MAX);

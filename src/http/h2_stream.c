@@ -85,6 +85,7 @@ struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id)
 	st->x.codec = &h2_codec;
 	st->x.log = s->log;
 	st->x.leftovers = &s->session.leftovers;
+	st->x.rate_bucket = &s->session.rate_bucket;
 	st->x.reply_header_max = nghttp2_session_get_remote_settings(
 		s->ng, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE);
 	st->last_header = &st->x.headers;

@@ -55,6 +55,7 @@ struct session {
 	int64_t patience_ns;
 	size_t n_exchanges;	    /* under way */
 	struct leftovers leftovers; /* of those that were */
+	int64_t rate_bucket;	    /* how many there were of late */
 	struct http_budget *budget; /* ref; the shard's */
 	size_t held;		    /* of it, by this session */
 };

@@ -157,6 +157,11 @@ const struct log_ctx *call_log(const struct call *c)
 	return &c->log.method;
 }
 
+int64_t *call_rate_bucket(const struct call *c)
+{
+	return c->exchange ? c->exchange->rate_bucket : NULL;
+}
+
 int64_t call_deadline_ns(const struct call *c)
 {
 	return c->deadline_ns;

@@ -113,6 +113,10 @@ void call_log_add(struct call *c, struct log_field field);
 /* On the loop's clock; 0 when the client set none. */
 int64_t call_deadline_ns(const struct call *c);
 
+/* The connection's bucket, for who limits its requests (middleware/rates.h).
+ * NULL: it has none, or is gone. */
+int64_t *call_rate_bucket(const struct call *c);
+
 /* A request header by its lower-case name; ptr NULL when absent. */
 struct slice call_metadata(const struct call *c, const char *name);
 

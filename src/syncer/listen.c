@@ -44,6 +44,7 @@ static void on_over(struct call *c)
 
 	metrics_add(call_metrics(c), METRIC_LISTENERS, -1);
 	hub_unsubscribe(s->hub, &l->subscriber);
+	quotas_remove_listener(s->quotas, &l->user);
 }
 
 /* The client comes back on another connection: to another instance, or to
@@ -59,17 +60,34 @@ static const struct call_hooks listener_hooks = {
 	.on_over = on_over,
 };
 
-static void subscribe(struct call *c, struct listener *l)
+/* Returns: 0, QUOTAS_FULL, ERR_NOMEM. */
+static int subscribe(struct syncer *s, struct listener *l)
+{
+	int r = quotas_add_listener(s->quotas, &l->user);
+
+	if (r != 0)
+		return r;
+	l->subscriber.on_notice = on_notice;
+	r = hub_subscribe(s->hub, &l->subscriber, &l->user);
+	if (r < 0)
+		quotas_remove_listener(s->quotas, &l->user);
+	return r;
+}
+
+static void begin(struct call *c, struct listener *l)
 {
 	const Sync__Notification greeting = SYNC__NOTIFICATION__INIT;
-	struct syncer *s = call_service(c);
+	int r = subscribe(call_service(c), l);
 
-	l->call = c;
-	l->subscriber.on_notice = on_notice;
-	if (hub_subscribe(s->hub, &l->subscriber, &l->user) < 0) {
+	if (r == QUOTAS_FULL) {
+		turn_away(c, METRIC_LIMIT_LISTENERS_PER_USER);
+		return;
+	}
+	if (r < 0) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
 		return;
 	}
+	l->call = c;
 	metrics_add(call_metrics(c), METRIC_LISTENERS, 1);
 	call_set_hooks(c, &listener_hooks, l);
 	/* Subscribed before greeted: who reacts to the greeting by asking for
@@ -98,5 +116,5 @@ void listen_changes_start(struct call *c)
 	signed_text_listen_changes(text, request->request_time);
 	if (!auth_signature(c, request->signature, &l->user))
 		return;
-	subscribe(c, l);
+	begin(c, l);
 }

@@ -16,14 +16,19 @@ struct syncer {
 	struct hub *hub;	     /* own */
 	struct recent *recent;	     /* own */
 	struct store_port *port;     /* own */
+	struct quotas *quotas;	     /* ref */
 	struct rpc_service service;
 	size_t in_flight;
+	/* The application of the call that is being started, for rates.h. */
+	uint64_t api_key;
 };
 
 /* A method's store operation, in its call's arena. */
 struct store_call {
 	struct store_op op;
 	struct call *call;
+	uint64_t api_key;   /* SetRecord: whose new user it would be */
+	bool may_make_user; /* and that one was taken for it */
 };
 
 /* Each fails the call with the right status and returns NULL or false when
@@ -47,6 +52,9 @@ MUSTCHECK bool request_in_time(struct call *c, uint32_t request_time);
 MUSTCHECK struct signed_text *auth_begin(struct call *c);
 MUSTCHECK bool auth_signature(struct call *c, ProtobufCBinaryData signature,
 	struct user_id *ret_user);
+
+/* The call is refused for a limit, of which metrics and log are told. */
+void turn_away(struct call *c, enum metric_limit limit);
 
 /* Submits; the call is held until `done` has called store_call_end(). */
 void store_call_submit(struct store_call *sc);

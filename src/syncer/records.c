@@ -5,12 +5,26 @@
 #include "syncer/change.h"
 #include "syncer/private.h"
 
+/* Most writes make no user. One of which we do not know counts. */
+static void settle_new_user(const struct store_call *sc)
+{
+	const struct syncer *s = call_service(sc->call);
+	const struct store_op *op = &sc->op;
+	bool made =
+		op->outcome == STORE_UNKNOWN ||
+		(op->outcome == STORE_OK && op->set_record.new_revision == 1);
+
+	if (sc->may_make_user && !made)
+		quotas_give_back_new_user(s->quotas, sc->api_key);
+}
+
 static void set_record_done(struct store_op *op)
 {
 	struct store_call *sc = CONTAINER_OF(op, struct store_call, op);
 	Sync__SetRecordReply reply = SYNC__SET_RECORD_REPLY__INIT;
 	struct call *c = store_call_answer(sc);
 
+	settle_new_user(sc);
 	if (c) {
 		if (op->outcome == STORE_CONFLICT)
 			reply.status = SYNC__SET_RECORD_STATUS__CONFLICT;
@@ -27,6 +41,20 @@ static const char *record_fault(const Sync__Record *record)
 		return "record must not be empty";
 	return validate_record(pb_slice(record->id), pb_slice(record->data),
 		pb_slice(record->schema_version));
+}
+
+static void submit_within_limits(struct store_call *sc)
+{
+	const struct syncer *s = call_service(sc->call);
+	struct store_set_record *set = &sc->op.set_record;
+
+	sc->api_key = s->api_key;
+	sc->may_make_user = quotas_take_new_user(
+		s->quotas, sc->api_key, loop_now_ns(s->loop));
+	set->no_new_user = !sc->may_make_user;
+	set->max_records = s->config->max_records_per_user;
+	set->max_bytes = (uint64_t)s->config->max_mib_per_user << 20;
+	store_call_submit(sc);
 }
 
 void set_record_start(struct call *c)
@@ -60,7 +88,7 @@ void set_record_start(struct call *c)
 		set->record.revision, set->record.schema_version,
 		request->request_time);
 	if (auth_signature(c, request->signature, &sc->op.user))
-		store_call_submit(sc);
+		submit_within_limits(sc);
 }
 
 static void nudge(struct syncer *s, const struct user_id *user)

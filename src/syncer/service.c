@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "config/limits.h"
+#include "middleware/rates.h"
 #include "syncer/private.h"
 #include "syncer/status_map.h"
 
@@ -55,6 +56,43 @@ bool request_in_time(struct call *c, uint32_t request_time)
 					loop_wall_ns(call_loop(c))));
 }
 
+/* What calls are turned away for. */
+static const struct {
+	enum metric_limit limit;
+	const char *name; /* for the log: as the metric's label */
+	const char *text; /* for the client; the store's are in status_map.c */
+} limits[] = {
+	{METRIC_LIMIT_RATE_PER_CONNECTION, "rate_per_connection",
+		"too many requests on this connection, try again later"},
+	{METRIC_LIMIT_RATE_PER_API_KEY, "rate_per_api_key",
+		"too many requests with this API key, try again later"},
+	{METRIC_LIMIT_RATE_PER_USER, "rate_per_user",
+		"too many requests of this user, try again later"},
+	{METRIC_LIMIT_LISTENERS_PER_USER, "listeners_per_user",
+		"this user has as many listeners as are allowed"},
+	{METRIC_LIMIT_RECORDS_PER_USER, "records_per_user", NULL},
+	{METRIC_LIMIT_MIB_PER_USER, "mib_per_user", NULL},
+	{METRIC_LIMIT_NEW_USERS_PER_HOUR, "new_users_per_hour", NULL},
+	{METRIC_LIMIT_STORE_QUEUE, "store_queue", NULL},
+};
+
+/* Tells metrics and log. Returns the text. */
+static const char *note_limit(struct call *c, enum metric_limit limit)
+{
+	size_t i = 0;
+
+	while (limits[i].limit != limit)
+		i++; /* it is one of them */
+	metrics_reject(call_metrics(c), limit);
+	call_log_add(c, F_STR("limit", limits[i].name));
+	return limits[i].text;
+}
+
+void turn_away(struct call *c, enum metric_limit limit)
+{
+	call_fail(c, RPC_RESOURCE_EXHAUSTED, note_limit(c, limit));
+}
+
 /* Returns whether the check passed; else the call has failed. */
 static bool auth_passed(struct call *c, int r, const struct errmsg *why)
 {
@@ -67,22 +105,53 @@ static bool auth_passed(struct call *c, int r, const struct errmsg *why)
 	return false;
 }
 
+/* Checks the API key; `hash` stays with the call. */
+static bool check_api_key(struct call *c, char hash[API_KEY_HASH_HEX + 1])
+{
+	struct syncer *s = call_service(c);
+	struct errmsg why;
+	int r;
+
+	r = auth_api_key(s->auth, call_metadata(c, "authorization"),
+		loop_wall_ns(s->loop) / NS_PER_S, hash, &why);
+	if (hash[0])
+		call_log_add(c, F_STR("api_key_sha256", hash));
+	return auth_passed(c, r, &why);
+}
+
+/* Where no API key is asked for all applications are one. */
+static uint64_t application_of(const char *api_key_hash)
+{
+	uint8_t bytes[8];
+
+	if (!api_key_hash[0] || hex_decode(slice_of(api_key_hash, 16), bytes))
+		return rates_who(slice_str("everybody"));
+	return rates_who(slice_of(bytes, sizeof(bytes)));
+}
+
 struct signed_text *auth_begin(struct call *c)
 {
 	struct syncer *s = call_service(c);
 	char *hash = arena_alloc(call_arena(c), API_KEY_HASH_HEX + 1);
-	struct errmsg why;
-	int r;
+	int64_t now_ns = loop_now_ns(s->loop);
 
 	if (!hash) {
 		call_fail(c, RPC_RESOURCE_EXHAUSTED, "server is out of memory");
 		return NULL;
 	}
-	r = auth_api_key(s->auth, call_metadata(c, "authorization"),
-		loop_wall_ns(s->loop) / NS_PER_S, hash, &why);
-	if (hash[0])
-		call_log_add(c, F_STR("api_key_sha256", hash));
-	return auth_passed(c, r, &why) ? auth_begin_text(s->auth) : NULL;
+	if (!quotas_take_of_connection(
+		    s->quotas, call_rate_bucket(c), now_ns)) {
+		turn_away(c, METRIC_LIMIT_RATE_PER_CONNECTION);
+		return NULL;
+	}
+	if (!check_api_key(c, hash))
+		return NULL;
+	s->api_key = application_of(hash);
+	if (!quotas_take_of_api_key(s->quotas, s->api_key, now_ns)) {
+		turn_away(c, METRIC_LIMIT_RATE_PER_API_KEY);
+		return NULL;
+	}
+	return auth_begin_text(s->auth);
 }
 
 bool auth_signature(
@@ -99,6 +168,10 @@ bool auth_signature(
 	if (!auth_passed(c, r, &why))
 		return false;
 	call_log_add(c, F_HEX("user", user_id_slice(ret_user)));
+	if (!quotas_take_of_user(s->quotas, ret_user, loop_now_ns(s->loop))) {
+		turn_away(c, METRIC_LIMIT_RATE_PER_USER);
+		return false;
+	}
 	return true;
 }
 
@@ -143,6 +216,18 @@ void store_call_submit_read(struct store_call *sc)
 	store_call_submit(sc);
 }
 
+/* The limit that an outcome is about; METRIC_LIMIT_N for none. */
+static enum metric_limit limit_of(enum store_outcome outcome)
+{
+	switch (outcome) {
+	case STORE_BUSY: return METRIC_LIMIT_STORE_QUEUE;
+	case STORE_TOO_MANY_RECORDS: return METRIC_LIMIT_RECORDS_PER_USER;
+	case STORE_TOO_MUCH_DATA: return METRIC_LIMIT_MIB_PER_USER;
+	case STORE_NO_NEW_USER: return METRIC_LIMIT_NEW_USERS_PER_HOUR;
+	default: return METRIC_LIMIT_N;
+	}
+}
+
 static void count_answer(const struct store_call *sc)
 {
 	struct metrics *m = call_metrics(sc->call);
@@ -153,8 +238,20 @@ static void count_answer(const struct store_call *sc)
 	static_assert((int)METRIC_OUTCOME_FAILED == STORE_FAILED,
 		"the outcomes are the store's");
 	metrics_add(m, metric_at(METRIC_STORE_OPS, series), 1);
-	if (sc->op.outcome == STORE_BUSY)
-		metrics_reject(m, METRIC_LIMIT_STORE_QUEUE);
+}
+
+/* A fault is worth a line of its own; what a user does is in the call's. */
+static void tell_refusal(struct call *c, enum store_outcome outcome)
+{
+	enum metric_limit limit = limit_of(outcome);
+
+	if (limit != METRIC_LIMIT_N)
+		(void)note_limit(c, limit); /* its text is in status_map.c */
+	if (outcome == STORE_BUSY ||
+		(limit == METRIC_LIMIT_N && outcome != STORE_LOCK_HELD &&
+			outcome != STORE_EXPIRED))
+		log_warn(call_log(c), "store.refused",
+			F_STR("outcome", store_outcome_name(outcome)));
 }
 
 struct call *store_call_answer(struct store_call *sc)
@@ -163,13 +260,12 @@ struct call *store_call_answer(struct store_call *sc)
 	struct outcome_status status;
 
 	count_answer(sc);
+	if (outcome != STORE_OK && outcome != STORE_CONFLICT)
+		tell_refusal(sc->call, outcome);
 	if (call_is_over(sc->call))
 		return NULL;
 	if (outcome == STORE_OK || outcome == STORE_CONFLICT)
 		return sc->call;
-	if (outcome != STORE_LOCK_HELD && outcome != STORE_EXPIRED)
-		log_warn(call_log(sc->call), "store.refused",
-			F_STR("outcome", store_outcome_name(outcome)));
 	status = status_of_outcome(outcome);
 	call_fail(sc->call, status.status, status.text);
 	return NULL;
@@ -228,7 +324,8 @@ static int attach(struct syncer *s, struct store *store)
 }
 
 int syncer_new(const struct config *config, struct store *store,
-	struct loop *loop, struct syncer **ret_syncer, struct errmsg *reterr)
+	struct quotas *quotas, struct loop *loop, struct syncer **ret_syncer,
+	struct errmsg *reterr)
 {
 	CLEANUP(syncer_free)
 	struct syncer *s = mem_zalloc(sizeof(*s));
@@ -237,6 +334,7 @@ int syncer_new(const struct config *config, struct store *store,
 	if (!s)
 		return errmsg_set(reterr, ERR_NOMEM, "out of memory");
 	s->config = config;
+	s->quotas = quotas;
 	s->loop = loop;
 	s->service = (struct rpc_service){
 		.name = "sync.Syncer",

@@ -16,13 +16,15 @@
 #include "middleware/crl.h"
 #include "rpc/call.h"
 #include "store/store.h"
+#include "syncer/quotas.h"
 
 struct syncer;
 
-/* Attaches to the store. `config`, `store`, `loop` outlive it.
+/* Attaches to the store. `config`, `store`, `quotas`, `loop` outlive it.
  * Returns: 0; ERR_* with a sentence. */
 MUSTCHECK int syncer_new(const struct config *config, struct store *store,
-	struct loop *loop, struct syncer **ret_syncer, struct errmsg *reterr);
+	struct quotas *quotas, struct loop *loop, struct syncer **ret_syncer,
+	struct errmsg *reterr);
 
 /* Every call is closed and syncer_in_flight() is 0. NULL inside is fine. */
 void syncer_free(struct syncer **syncer);

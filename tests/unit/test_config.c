@@ -70,6 +70,13 @@ static void check_defaults(void)
 	ck_assert_uint_eq(config.crl_refresh_s, 300);
 	ck_assert_int_eq(config.crl_start, CRL_START_OPEN);
 	ck_assert_int_eq(config.log_level, LOG_INFO);
+	ck_assert_uint_eq(config.max_rate_per_user, 1000);
+	ck_assert_uint_eq(config.max_records_per_user, 1000000);
+	ck_assert_uint_eq(config.max_mib_per_user, 1024);
+	ck_assert_uint_eq(config.max_listeners_per_user, 1000);
+	ck_assert_uint_eq(config.max_rate_per_connection, 0);
+	ck_assert_uint_eq(config.max_rate_per_api_key, 0);
+	ck_assert_uint_eq(config.max_new_users_per_hour, 0);
 	ck_assert_int_eq(
 		config.shards, MIN(sysconf(_SC_NPROCESSORS_ONLN), 256L));
 	ck_assert_uint_eq(config.max_streams, 100);
@@ -99,7 +106,10 @@ static const char *const names[] = {"GRPC_LISTEN_ADDRESS",
 	"LISTENER_WRITE_TIMEOUT", "DRAIN_TIMEOUT", "LIST_OVERLAP",
 	"KEEPALIVE_TIME", "KEEPALIVE_TIMEOUT", "KEEPALIVE_MIN_TIME",
 	"MAX_CONNECTION_AGE", "TLS_CERT_FILE", "TLS_KEY_FILE",
-	"TLS_CLIENT_CA_FILE", "PROXY_PROTOCOL", "MAX_CONNECTIONS_PER_PEER"};
+	"TLS_CLIENT_CA_FILE", "PROXY_PROTOCOL", "MAX_CONNECTIONS_PER_PEER",
+	"MAX_RATE_PER_CONNECTION", "MAX_RATE_PER_API_KEY", "MAX_RATE_PER_USER",
+	"MAX_RECORDS_PER_USER", "MAX_MIB_PER_USER", "MAX_LISTENERS_PER_USER",
+	"MAX_NEW_USERS_PER_HOUR"};
 
 TEST(config, every_variable_has_a_default_also_when_empty)
 {
