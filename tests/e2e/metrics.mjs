@@ -191,13 +191,14 @@ async function addressCases() {
     assert.equal(metricsAddress(server), 'off');
     await server.stop();
   });
-  // Another server may have the default address, which is as good.
-  const holder = net.createServer();
-  const taken = await new Promise((resolve) => {
-    holder.once('error', () => resolve(false));
-    holder.listen(9091, '127.0.0.1', () => resolve(true));
+  /** Somebody else may have it, which is as good. */
+  const hold = (port) => new Promise((resolve) => {
+    const holder = net.createServer();
+    holder.once('error', () => resolve(undefined));
+    holder.listen(port, '127.0.0.1', () => resolve(holder));
+    atEnd(() => holder.close());
   });
-  atEnd(() => holder.close());
+  await hold(9091);
   await test('the default address is taken: it serves without', async () => {
     const server = await startServer({ env: { METRICS_LISTEN_ADDRESS: '' } });
     assert.equal(metricsAddress(server), 'off');
@@ -206,15 +207,14 @@ async function addressCases() {
   });
   await test('an address that was set is taken: it does not start',
     async () => {
-      const server = new Server({
-        env: { METRICS_LISTEN_ADDRESS: '127.0.0.1:9091' } });
+      const address = `127.0.0.1:${(await hold(0)).address().port}`;
+      const server = new Server({ env: { METRICS_LISTEN_ADDRESS: address } });
       await server.launch();
       const { code } = await server.exited;
       assert.equal(code, 1);
-      assert.match(server.stderr,
-        /event=start\.failed reason="cannot listen at 127\.0\.0\.1:9091: /);
+      assert.match(server.stderr, new RegExp(
+        `event=start\\.failed reason="cannot listen at ${address}: `));
     });
-  if (taken) holder.close();
 }
 
 // ---- calls ----
