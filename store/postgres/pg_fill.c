@@ -9,7 +9,8 @@ static const char what[] = "cannot be filled";
 
 /* clang-format off */
 /* What is there must be the same; what is not there must lie above the user's
- * counter, and is put there. A row says what does not fit. */
+ * counter, and is put there, if its id comes but once. A row says what does not
+ * fit. */
 static const char put_sql[] =
 	"WITH given AS MATERIALIZED ("
 	" SELECT g.*, c.revision AS counter FROM unnest($1::text[], $2::text[],"
@@ -18,6 +19,7 @@ static const char put_sql[] =
 	"  JOIN user_revisions c USING (user_id)"
 	"), compared AS MATERIALIZED ("
 	" SELECT given.*, r.id IS NULL AS missing,"
+	"  count(*) OVER (PARTITION BY given.user_id, given.id) > 1 AS twice,"
 	"  r.data = given.data AND r.revision = given.revision"
 	"  AND r.schema_version = given.schema_version AS same"
 	" FROM given LEFT JOIN records r"
@@ -25,10 +27,11 @@ static const char put_sql[] =
 	"), put AS ("
 	" INSERT INTO records (user_id, id, data, revision, schema_version)"
 	" SELECT user_id, id, data, revision, schema_version FROM compared"
-	" WHERE missing AND revision > counter"
+	" WHERE missing AND revision > counter AND NOT twice"
 	")"
 	" SELECT user_id, revision FROM compared"
-	" WHERE CASE WHEN missing THEN revision <= counter ELSE NOT same END"
+	" WHERE twice OR"
+	"  CASE WHEN missing THEN revision <= counter ELSE NOT same END"
 	" ORDER BY user_id COLLATE \"C\", revision LIMIT 1";
 
 /* Counters must not be above what is given, and whole users must have as many

@@ -251,7 +251,7 @@ function hostileFiles() {
     ['a record twice', whole([...good.slice(0, 4), good[3]]),
       /order of their revisions/],
     ['an id twice', changed(record, (line) => (
-      { ...line, id: JSON.parse(good[2]).id })), /./],
+      { ...line, id: JSON.parse(good[2]).id })), /something else/],
     ['a line left out',
       [...good.slice(0, 3), ...good.slice(4), trailerOf(good)], /missing/],
     ['a byte changed',
