@@ -127,9 +127,13 @@ static int lock_counters(PGconn *pg, struct pg_params *params,
 {
 	CLEANUP(pg_session_clear)
 	PGresult *result = NULL;
+	size_t i;
 
 	pg_params_reset(params);
 	add_users(params, fill);
+	pg_params_array(params, PG_BOOL, fill->n_users);
+	for (i = 0; i < fill->n_users; i++)
+		pg_params_element_bool(params, true); /* it may be made */
 	return pg_session_query(pg, pg_statements[PG_SQL_LOCK_COUNTERS].sql,
 		params, what, &result, reterr);
 }
