@@ -38,12 +38,12 @@ static const char totals_sql[] =
 	" FROM records";
 
 static const char biggest_sql[] =
-	"SELECT top.user_id, coalesce(c.revision, 0), n, bytes FROM ("
+	"SELECT top.user_id, coalesce(c.revision, 0), n, top.bytes FROM ("
 	" SELECT user_id, count(*) AS n,"
 	"  sum(octet_length(data))::bigint AS bytes FROM records"
 	" GROUP BY user_id ORDER BY bytes DESC, user_id COLLATE \"C\""
 	" LIMIT $1::bigint) AS top LEFT JOIN user_revisions c USING (user_id)"
-	" ORDER BY bytes DESC, user_id COLLATE \"C\"";
+	" ORDER BY top.bytes DESC, user_id COLLATE \"C\"";
 
 /* The counter is locked where the user is to be changed: who holds it is the
  * only one to write that user's records. */
@@ -262,7 +262,7 @@ static int copy(struct store_admin *admin UNUSED, const char *path UNUSED,
 
 /* ---- purge ---- */
 
-static int delete_from(struct pg_admin *a, const char *sql,
+static int change(struct pg_admin *a, const char *sql,
 	const struct user_id *user, struct errmsg *reterr)
 {
 	CLEANUP(pg_session_clear)
@@ -286,10 +286,15 @@ static int purge(struct store_admin *admin, const struct user_id *user,
 	if (r == 0)
 		r = read_usage(a, USAGE_SQL, user, &usage, reterr);
 	if (r == 0)
-		r = delete_from(a, "DELETE FROM records WHERE user_id = $1",
+		r = change(a, "DELETE FROM records WHERE user_id = $1", user,
+			reterr);
+	if (r == 0)
+		r = change(a,
+			"UPDATE user_revisions SET records = 0, bytes = 0,"
+			" counted = revision WHERE user_id = $1",
 			user, reterr);
 	if (r == 0)
-		r = delete_from(a, "DELETE FROM locks WHERE user_id = $1", user,
+		r = change(a, "DELETE FROM locks WHERE user_id = $1", user,
 			reterr);
 	if (r == 0)
 		r = pg_session_run(a->pg, "COMMIT", "cannot be purged", reterr);

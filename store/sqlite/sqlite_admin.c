@@ -294,7 +294,7 @@ static int copy(struct store_admin *admin, const char *path,
 
 /* ---- purge ---- */
 
-static int delete_from(
+static int change(
 	sqlite3 *db, const char *sql, const char *hex, struct errmsg *reterr)
 {
 	CLEANUP(finalize)
@@ -322,10 +322,15 @@ static int purge(struct store_admin *admin, const struct user_id *user,
 	user_id_hex(user, hex);
 	r = usage_of(admin, user, &usage, reterr);
 	if (r == 0)
-		r = delete_from(db, "DELETE FROM records WHERE user_id = ?1",
+		r = change(db, "DELETE FROM records WHERE user_id = ?1", hex,
+			reterr);
+	if (r == 0)
+		r = change(db,
+			"UPDATE user_revisions SET records = 0, bytes = 0,"
+			" counted = revision WHERE user_id = ?1",
 			hex, reterr);
 	if (r == 0)
-		r = delete_from(db, "DELETE FROM locks WHERE user_id = ?1", hex,
+		r = change(db, "DELETE FROM locks WHERE user_id = ?1", hex,
 			reterr);
 	if (r == 0)
 		r = sqlite_db_exec(db, "COMMIT", reterr);
