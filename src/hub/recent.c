@@ -98,9 +98,12 @@ static struct recent_user *find_user(
 	return e ? CONTAINER_OF(e, struct recent_user, entry) : NULL;
 }
 
-static const struct write *last_write(const struct recent_user *u)
+/* The writes from the newest on, for `back` from 0 up; NULL behind the last. */
+static struct write *write_back(const struct recent_user *u, size_t back)
 {
-	return &u->ring[(u->next + u->size - 1) % u->size];
+	struct write *w = &u->ring[(u->next + u->size - 1 - back) % u->size];
+
+	return back < u->size && w->revision > 0 ? w : NULL;
 }
 
 /* Users whose last write is long ago. A few at a time: each note adds at most
@@ -112,7 +115,7 @@ static void forget_old(struct recent *r, int64_t now_ns)
 
 	for (i = 0; i < 2; i++) {
 		u = oldest_user(r);
-		if (u && now_ns - last_write(u)->at_ns > MEMORY_NS)
+		if (u && now_ns - write_back(u, 0)->at_ns > MEMORY_NS)
 			forget_user(r, u);
 	}
 }
@@ -204,13 +207,14 @@ void recent_note(struct recent *r, const struct user_id *user,
 }
 
 /* The write that gave `revision`, if we remember it. */
-static struct write *find_write(struct recent_user *u, uint64_t revision)
+static struct write *find_write(const struct recent_user *u, uint64_t revision)
 {
-	size_t i;
+	struct write *w;
+	size_t back;
 
-	for (i = 0; i < u->size; i++) {
-		if (u->ring[i].revision == revision)
-			return &u->ring[i];
+	for (back = 0; (w = write_back(u, back)); back++) {
+		if (w->revision == revision)
+			return w;
 	}
 	return NULL;
 }
@@ -222,9 +226,8 @@ static int64_t run_began(const struct recent_user *u, const struct write *own)
 	const struct write *w;
 	size_t back;
 
-	for (back = 1; back <= u->size; back++) {
-		w = &u->ring[(u->next + u->size - back) % u->size];
-		if (w->revision == 0 || began_ns - w->at_ns > GAP_NS)
+	for (back = 0; (w = write_back(u, back)); back++) {
+		if (began_ns - w->at_ns > GAP_NS)
 			break;
 		if (w->client == own->client && w->revision < own->revision)
 			began_ns = w->at_ns;
@@ -239,13 +242,14 @@ static uint64_t lowest_start(
 	int64_t from_ns = run_began(u, own) - WINDOW_NS;
 	uint64_t start = own->revision;
 	const struct write *w;
-	size_t i;
+	size_t back;
 
-	for (i = 0; i < u->size; i++) {
-		w = &u->ring[i];
-		if (w->revision > 0 && w->revision < own->revision &&
+	for (back = 0; (w = write_back(u, back)); back++) {
+		if (w->at_ns < from_ns)
+			break;
+		if (w->revision < own->revision &&
 			own->revision - w->revision <= OVERLAP_REVISIONS &&
-			w->client != own->client && w->at_ns >= from_ns)
+			w->client != own->client)
 			start = MIN(start, w->revision - 1);
 	}
 	return start;
@@ -256,11 +260,10 @@ static void mark_own(const struct recent_user *u, const struct write *own,
 	uint64_t start, char *ret_own)
 {
 	const struct write *w;
-	size_t i;
+	size_t back;
 
 	memset(ret_own, '.', own->revision - start);
-	for (i = 0; i < u->size; i++) {
-		w = &u->ring[i];
+	for (back = 0; (w = write_back(u, back)); back++) {
 		if (w->revision > start && w->revision <= own->revision &&
 			w->client == own->client)
 			ret_own[w->revision - start - 1] = 'x';
