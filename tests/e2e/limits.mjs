@@ -358,17 +358,15 @@ async function listenerCases() {
   });
   await test('listeners: a connection that is cut makes room', async () => {
     const other = new User(clients[0], new Key());
+    const before = await server.metrics.value('tallyd_listeners');
     await other.listen().greeting();
     await other.listen().greeting();
     const session = new Session(server.address);
     session.message('/sync.Syncer/ListenChanges', encode('ListenChanges',
       other.signed('ListenChanges', {}))).catch(() => {});
-    await until(LOG_SECONDS, 'no room', async () => {
-      const listener = other.listen();
-      const first = await listener.next();
-      listener.cancel();
-      return first.end;
-    });
+    await until(LOG_SECONDS, 'the third', async () =>
+      await server.metrics.value('tallyd_listeners') === before + 3);
+    refused(await other.listen().ended, 'listeners_per_user');
     await session.close();
     await until(LOG_SECONDS, 'room', async () =>
       !(await other.listen().next()).end);
