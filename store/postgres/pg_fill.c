@@ -36,7 +36,8 @@ static const char put_sql[] =
 
 /* Counters must not be above what is given, and whole users must have as many
  * records. A row says who does not fit, and whether by the counter. The one
- * place that writes counters, when all records of the batch are in. */
+ * place that writes counters, when all records of the batch are in; what users
+ * have is not counted: the next write finds it so, and counts. */
 static const char settle_sql[] =
 	"WITH given AS MATERIALIZED ("
 	" SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[],"

@@ -149,7 +149,8 @@ static int look_at_user(struct filling *f, size_t i, struct errmsg *reterr)
 	return r;
 }
 
-/* The one place that writes counters, when all records of the batch are in. */
+/* The one place that writes counters, when all records of the batch are in.
+ * What the user has is not counted: the next write finds it so, and counts. */
 static int settle_user(struct filling *f, size_t i, struct errmsg *reterr)
 {
 	const struct store_fill_user *user = &f->fill->users[i];

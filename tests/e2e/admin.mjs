@@ -146,6 +146,11 @@ async function moveCases() {
     assert.equal((await listener.next()).client_id, 'me');
     listener.cancel();
   });
+  await test('what it has is counted, as limits want it', async () =>
+    assert.equal(await target.sql(
+      'SELECT count(*) FROM user_revisions c WHERE counted = revision AND ' +
+      '(records, bytes) = (SELECT count(*), sum(length(data)) ' +
+      'FROM records r WHERE r.user_id = c.user_id)'), '1'));
   moved.close();
   await server.stop();
 }
@@ -660,6 +665,9 @@ async function purgeCases() {
       `SELECT (SELECT count(*) FROM records ${mine}), ` +
       `(SELECT count(*) FROM locks ${mine}), ` +
       `(SELECT max(revision) FROM user_revisions ${mine})`), '0|0|5');
+    assert.equal(await server.store.sql('SELECT records, bytes, ' +
+      `counted - revision FROM user_revisions ${mine}`), '0|0|0',
+    'what limits go by');
     assert.equal(await server.store.faults(), '');
   });
   if (!POSTGRES) await server.start();
