@@ -31,7 +31,7 @@ struct recent_user {
 	struct list by_age; /* oldest last write first */
 	struct user_id id;
 	struct write *ring; /* own */
-	size_t size;	    /* of the ring */
+	size_t size;	    /* of the ring; a power of two */
 	size_t next;	    /* place of the next write */
 };
 
@@ -101,7 +101,7 @@ static struct recent_user *find_user(
 /* The writes from the newest on, for `back` from 0 up; NULL behind the last. */
 static struct write *write_back(const struct recent_user *u, size_t back)
 {
-	struct write *w = &u->ring[(u->next + u->size - 1 - back) % u->size];
+	struct write *w = &u->ring[(u->next - 1 - back) & (u->size - 1)];
 
 	return back < u->size && w->revision > 0 ? w : NULL;
 }
@@ -219,41 +219,33 @@ static struct write *find_write(const struct recent_user *u, uint64_t revision)
 	return NULL;
 }
 
-/* When the run of writes began of which `own` is the last. */
-static int64_t run_began(const struct recent_user *u, const struct write *own)
+/* The lowest start that the other clients' writes below `own` ask for: those
+ * since shortly before its run of writes began. What is too old for that is too
+ * old to belong to the run. */
+static uint64_t lowest_start(
+	const struct recent_user *u, const struct write *own)
 {
+	uint64_t start = own->revision;
 	int64_t began_ns = own->at_ns;
 	const struct write *w;
 	size_t back;
 
 	for (back = 0; (w = write_back(u, back)); back++) {
-		if (began_ns - w->at_ns > GAP_NS)
+		if (began_ns - w->at_ns > WINDOW_NS)
 			break;
-		if (w->client == own->client && w->revision < own->revision)
+		if (w->revision >= own->revision)
+			continue;
+		if (w->client != own->client) {
+			if (own->revision - w->revision <= OVERLAP_REVISIONS)
+				start = MIN(start, w->revision - 1);
+		} else if (began_ns - w->at_ns <= GAP_NS) {
 			began_ns = w->at_ns;
-	}
-	return began_ns;
-}
-
-/* The lowest start that the other clients' writes below `own` ask for. */
-static uint64_t lowest_start(
-	const struct recent_user *u, const struct write *own)
-{
-	int64_t from_ns = run_began(u, own) - WINDOW_NS;
-	uint64_t start = own->revision;
-	const struct write *w;
-	size_t back;
-
-	for (back = 0; (w = write_back(u, back)); back++) {
-		if (w->at_ns < from_ns)
-			break;
-		if (w->revision < own->revision &&
-			own->revision - w->revision <= OVERLAP_REVISIONS &&
-			w->client != own->client)
-			start = MIN(start, w->revision - 1);
+		}
 	}
 	return start;
 }
+
+_Static_assert(OVERLAP_GAP_S <= OVERLAP_WINDOW_S, "lowest_start() stops there");
 
 /* Which revisions from `start` up to `own` its writer wrote. */
 static void mark_own(const struct recent_user *u, const struct write *own,
