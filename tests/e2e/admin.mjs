@@ -587,6 +587,17 @@ async function copyCases(server, users, copies) {
     assert.deepEqual(readdirSync(path.dirname(copy))
       .filter((name) => name.startsWith('copy')), ['copy.sqlite']);
   });
+  for (const name of ['db.sqlite', 'db.sqlite-wal', 'tallyd.lock']) {
+    await test(`a backup does not replace the store's ${name}`, async () => {
+      const env = await server.store.env();
+      const file = path.join(env.SQLITE_DIR_PATH, name);
+      const { ino } = statSync(file);
+      const { code, err } = await run(['backup', '--force', file], env);
+      assert.equal(code, 1);
+      assert.match(err, /database's own/);
+      assert.equal(statSync(file).ino, ino);
+    });
+  }
   await test('a backup that cannot be written leaves nothing', async () => {
     const { code, err } = await run(
       ['backup', '/proc/nowhere/copy'], await server.store.env());

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/cli/command.h"
@@ -32,6 +33,35 @@ static int fault(struct errmsg *reterr)
 		reterr, ERR_SYS, "FILE cannot be written: %s", strerror(errno));
 }
 
+static void directory_of(const char *path, char out[PATH_BYTES])
+{
+	char *slash;
+
+	(void)snprintf(out, PATH_BYTES, "%s", path);
+	slash = strrchr(out, '/');
+	if (slash)
+		slash[slash == out ? 1 : 0] = '\0';
+	else
+		(void)snprintf(out, PATH_BYTES, ".");
+}
+
+/* A server would write on in the file that was replaced, which nobody could
+ * open again: no option allows that. */
+static bool is_of_store(const char *path, const char *store_dir)
+{
+	const char *slash = strrchr(path, '/'),
+		   *name = slash ? slash + 1 : path;
+	char dir[PATH_BYTES];
+	struct stat theirs, ours;
+
+	if (strncmp(name, "db.sqlite", strlen("db.sqlite")) != 0 &&
+		strcmp(name, "tallyd.lock") != 0)
+		return false;
+	directory_of(path, dir);
+	return stat(dir, &theirs) == 0 && stat(store_dir, &ours) == 0 &&
+	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
 /* Beside the target, so that the rename stays on one file system; readable by
  * its owner alone. */
 static int part_make(struct part *p, const char *target, struct errmsg *reterr)
@@ -39,8 +69,6 @@ static int part_make(struct part *p, const char *target, struct errmsg *reterr)
 	int fd;
 
 	p->target = target;
-	if (strlen(target) >= PATH_BYTES)
-		return errmsg_set(reterr, ERR_INVALID, "FILE is too long");
 	(void)snprintf(p->path, sizeof(p->path), "%s.XXXXXX", target);
 	fd = mkostemp(p->path, O_CLOEXEC);
 	if (fd < 0) {
@@ -54,14 +82,10 @@ static int part_make(struct part *p, const char *target, struct errmsg *reterr)
 static int flush_directory_of(const char *path, struct errmsg *reterr)
 {
 	char dir[PATH_BYTES];
-	char *slash;
 	int fd, r;
 
-	(void)snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash)
-		slash[slash == dir ? 1 : 0] = '\0';
-	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	directory_of(path, dir);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = fd >= 0 ? fsync(fd) : -1;
 	if (fd >= 0)
 		close(fd);
@@ -91,6 +115,22 @@ static void on_progress(void *ctx, uint64_t done, uint64_t all)
 			(unsigned long long)done, (unsigned long long)all);
 }
 
+/* Whether the copy may have the name that it is to have. */
+static int check_target(const struct command_call *call, struct errmsg *reterr)
+{
+	const char *target = call->operand;
+
+	if (strlen(target) >= PATH_BYTES)
+		return errmsg_set(reterr, ERR_INVALID, "FILE is too long");
+	if (is_of_store(target, call->config->sqlite_dir))
+		return errmsg_set(reterr, ERR_INVALID,
+			"FILE is one of the database's own");
+	if (!(call->options & OPTION_FORCE) && access(target, F_OK) == 0)
+		return errmsg_set(reterr, ERR_INVALID,
+			"FILE is there already; --force replaces it");
+	return 0;
+}
+
 int backup_run(const struct command_call *call, struct errmsg *reterr)
 {
 	bool force = call->options & OPTION_FORCE;
@@ -104,10 +144,10 @@ int backup_run(const struct command_call *call, struct errmsg *reterr)
 		return errmsg_set(reterr, ERR_UNSUPPORTED,
 			"the database is PostgreSQL's: back it up with "
 			"pg_dump -Fc");
-	if (!force && access(call->operand, F_OK) == 0)
-		return errmsg_set(reterr, ERR_INVALID,
-			"FILE is there already; --force replaces it");
-	r = store_admin_open(call->config, STORE_ADMIN_READ, &admin, reterr);
+	r = check_target(call, reterr);
+	if (r == 0)
+		r = store_admin_open(
+			call->config, STORE_ADMIN_READ, &admin, reterr);
 	if (r == 0)
 		r = part_make(&part, call->operand, reterr);
 	progress_init(&part.progress);
