@@ -204,9 +204,14 @@ static int usage_of(struct store_admin *admin, const struct user_id *user,
 
 /* ---- visit ---- */
 
-/* One row is one record; of a user without any, the user alone. `last` is the
- * user of the row before, NUL bytes at first, which no user is. */
-static int visit_row(const PGresult *result, int row, struct user_id *last,
+/* The user of the row before. */
+struct visited {
+	bool any;
+	struct user_id user;
+};
+
+/* One row is one record; of a user without any, the user alone. */
+static int visit_row(const PGresult *result, int row, struct visited *last,
 	const struct store_visitor *visitor, struct errmsg *reterr)
 {
 	struct store_record record;
@@ -214,12 +219,13 @@ static int visit_row(const PGresult *result, int row, struct user_id *last,
 	int r = admin_user_parse(
 		pg_session_bytes(result, row, V_USER), &user, reterr);
 
-	if (r == 0 && memcmp(&user, last, sizeof(user)) != 0)
+	if (r == 0 &&
+		(!last->any || memcmp(&user, &last->user, sizeof(user)) != 0))
 		r = visitor->on_user(visitor->ctx, &user,
 			number(result, row, V_COUNTER), reterr);
 	if (r < 0)
 		return r;
-	*last = user;
+	*last = (struct visited){.any = true, .user = user};
 	if (PQgetisnull(result, row, V_REVISION))
 		return 0;
 	record = (struct store_record){
@@ -236,7 +242,7 @@ static int visit(struct store_admin *admin, const struct store_visitor *visitor,
 	struct errmsg *reterr)
 {
 	struct pg_admin *a = pg_admin_of(admin);
-	struct user_id last = {{0}};
+	struct visited last = {.any = false};
 	int i, n = 1;
 	int r = pg_session_run(a->pg, visit_sql, "cannot be read", reterr);
 

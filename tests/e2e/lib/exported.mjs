@@ -33,7 +33,7 @@ export function makeUser(count, user = `02${randomBytes(32).toString('hex')}`) {
 
 /** Users of all sizes with about so many records together. */
 export function makeUsers(total) {
-  const users = [makeUser(0), makeUser(1)];
+  const users = [makeUser(0), makeUser(1), makeUser(0, '00'.repeat(33))];
   let rest = total - 1;
   // One of them is longer than several batches of an import.
   for (let count = Math.ceil(total * 0.8); rest > 0; count = randomInt(120)) {
