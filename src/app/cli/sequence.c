@@ -29,6 +29,8 @@ static int take_user(
 	if (s->has_user &&
 		memcmp(&s->user, &line->user, sizeof(line->user)) >= 0)
 		return bad(reterr, "users are not in the order of their ids");
+	if (line->counter > SEQUENCE_COUNTER_MAX)
+		return bad(reterr, "a counter is above 2^53 - 1");
 	s->has_user = true;
 	s->user = line->user;
 	s->counter = line->counter;

@@ -13,6 +13,11 @@
 #include "app/cli/line.h"
 #include "config/limits.h"
 
+/* Revisions count single changes, so no honest one comes near. Above it JSON's
+ * readers differ (RFC 8259, section 6), and from 2^63 - 1 on a server could not
+ * count on. */
+#define SEQUENCE_COUNTER_MAX ((UINT64_C(1) << 53) - 1)
+
 struct sequence {
 	enum { SEQUENCE_EMPTY, SEQUENCE_OPEN, SEQUENCE_CLOSED } state;
 	EVP_MD_CTX *sha256; /* own; of the lines so far */
