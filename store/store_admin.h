@@ -126,8 +126,10 @@ MUSTCHECK int store_admin_copy(struct store_admin *admin, const char *path,
 
 /* Deletes the user's records and locks, in one transaction. The counter stays:
  * what the user writes later must get revisions that no device has seen, or
- * devices would miss it. *ret_usage is what was deleted.
- * Returns: 0; ERR_INVALID (no such user), ERR_* with a sentence. */
+ * devices would miss it. *ret_usage is what was deleted. On SQLite what is
+ * deleted is overwritten in the file, too.
+ * Returns: 0; ERR_INVALID (no such user); ERR_BUSY (deleted, but not yet
+ * overwritten, as somebody reads the file), ERR_* with a sentence. */
 MUSTCHECK int store_admin_purge(struct store_admin *admin,
 	const struct user_id *user, struct store_usage *ret_usage,
 	struct errmsg *reterr);

@@ -307,6 +307,22 @@ static int change(
 	return sqlite3_step(s) == SQLITE_DONE ? 0 : fault(db, reterr);
 }
 
+/* What was deleted is in the file until the WAL has been taken over into it. */
+static int overwrite(sqlite3 *db, struct errmsg *reterr)
+{
+	int code = sqlite3_wal_checkpoint_v2(
+		db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+
+	sqlite_stop_if_not_flushed(code);
+	if (code == SQLITE_OK)
+		return 0;
+	return errmsg_set(reterr, code == SQLITE_BUSY ? ERR_BUSY : ERR_IO,
+		"the records are deleted, but not yet overwritten in the file "
+		"(%s): do it again",
+		code == SQLITE_BUSY ? "somebody reads it"
+				    : sqlite3_errstr(code));
+}
+
 /* What is deleted is overwritten, too, not only left out. */
 static int purge(struct store_admin *admin, const struct user_id *user,
 	struct store_usage *ret_usage, struct errmsg *reterr)
@@ -334,6 +350,8 @@ static int purge(struct store_admin *admin, const struct user_id *user,
 			reterr);
 	if (r == 0)
 		r = sqlite_db_exec(db, "COMMIT", reterr);
+	if (r == 0)
+		r = overwrite(db, reterr);
 	if (r == 0)
 		*ret_usage = usage;
 	else if (!sqlite3_get_autocommit(db))

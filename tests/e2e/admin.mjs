@@ -3,7 +3,11 @@
 // purge; beside a server where that is allowed, and refused where it is not.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  mkdirSync, readFileSync, readdirSync, statSync, writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { Client, User } from './lib/client.mjs';
 import { launch, run, succeed } from './lib/command.mjs';
@@ -714,6 +718,36 @@ async function purgeCases() {
   await server.stop();
 }
 
+/** What was deleted can be nowhere in the store's files. */
+async function overwriteCases() {
+  const marker = `deleted ${'for good '.repeat(100)}`;
+  const user = makeUser(1);
+  user.records[0].data = Buffer.from(marker).toString('base64');
+  const store = newStore();
+  await imported(store, fileOf([user]));
+  const ask = [['purge-user', '--yes', user.user], await store.env()];
+  const traces = () => readdirSync(store.dir).filter((name) => (
+    readFileSync(path.join(store.dir, name)).includes(marker)));
+  const reader = spawn('sqlite3', ['-readonly', store.file]);
+  const closed = once(reader, 'close');
+  const reads = once(reader.stdout, 'data');
+  reader.stdin.write('BEGIN; SELECT count(*) FROM records;\n');
+  await within(SECONDS, 'the reader', reads);
+  await test('purge-user tells of a reader that keeps it from overwriting',
+    async () => {
+      const { code, err } = await run(...ask);
+      assert.equal(code, 1);
+      assert.match(err, /not yet overwritten .*do it again/);
+    });
+  reader.stdin.end();
+  await within(SECONDS, 'the reader\'s end', closed);
+  await test('once more, and nothing of it is left in the files', async () => {
+    assert.notDeepEqual(traces(), []);
+    await succeed(...ask);
+    assert.deepEqual(traces(), []);
+  });
+}
+
 async function statsCases(store, users) {
   const env = await store.env();
   const sizes = users.map(({ user, counter, records }) => ({
@@ -755,5 +789,6 @@ await suite(async () => {
   await conflictCases();
   await loadCases();
   await purgeCases();
+  if (!POSTGRES) await overwriteCases();
   await hostileCases();
 }, { seconds: 600 });
