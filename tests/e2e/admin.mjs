@@ -613,6 +613,26 @@ async function copyCases(server, users, copies) {
   });
 }
 
+async function interruptCases() {
+  const user = makeUser(300);
+  for (const record of user.records) record.data = 'A'.repeat(60000);
+  const store = newStore();
+  await imported(store, fileOf([user]));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    await test(`a backup that ${signal} ends leaves nothing`, async () => {
+      const dir = temporaryDirectory();
+      const child = launch(
+        ['backup', path.join(dir, 'copy')], await store.env());
+      await until(SECONDS, 'a copy', () => readdirSync(dir).length > 0);
+      child.kill(signal);
+      const end = await within(SECONDS, 'its end', child.ended);
+      // On a machine that was busy it may have been done before.
+      assert.deepEqual([end.signal, readdirSync(dir)],
+        end.code === 0 ? [null, ['copy']] : [signal, []]);
+    });
+  }
+}
+
 /** What may be done while the store is served, and what may not. */
 async function besideCases(server, env) {
   await test('an import beside a server is refused', async () => {
@@ -790,5 +810,6 @@ await suite(async () => {
   await loadCases();
   await purgeCases();
   if (!POSTGRES) await overwriteCases();
+  if (!POSTGRES) await interruptCases();
   await hostileCases();
 }, { seconds: 600 });

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,43 @@ static bool is_of_store(const char *path, const char *store_dir)
 	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
+/* Those that would end us; not what was ignored from the start, as by nohup. */
+static sigset_t ending_signals(void)
+{
+	static const int numbers[] = {SIGHUP, SIGINT, SIGTERM};
+	struct sigaction action;
+	sigset_t set;
+	size_t i;
+
+	(void)sigemptyset(&set); /* none of these can fail */
+	for (i = 0; i < ARRAY_LEN(numbers); i++) {
+		if (sigaction(numbers[i], NULL, &action) == 0 &&
+			action.sa_handler != SIG_IGN)
+			(void)sigaddset(&set, numbers[i]);
+	}
+	return set;
+}
+
+/* From now on signals wait for end_if_signalled(). */
+static void hold_signals(void)
+{
+	sigset_t set = ending_signals();
+
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Half a copy must not stay when somebody interrupts us. */
+static void end_if_signalled(struct part *p)
+{
+	sigset_t set = ending_signals(), pending;
+
+	(void)sigpending(&pending);
+	if (sigandset(&set, &set, &pending) < 0 || sigisemptyset(&set))
+		return;
+	part_remove(p);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* which ends us */
+}
+
 /* Beside the target, so that the rename stays on one file system; readable by
  * its owner alone. */
 static int part_make(struct part *p, const char *target, struct errmsg *reterr)
@@ -110,6 +148,7 @@ static void on_progress(void *ctx, uint64_t done, uint64_t all)
 {
 	struct part *p = ctx;
 
+	end_if_signalled(p);
 	if (progress_is_due(&p->progress))
 		(void)fprintf(stderr, "tallyd backup: %llu of %llu pages\n",
 			(unsigned long long)done, (unsigned long long)all);
@@ -148,6 +187,7 @@ int backup_run(const struct command_call *call, struct errmsg *reterr)
 	if (r == 0)
 		r = store_admin_open(
 			call->config, STORE_ADMIN_READ, &admin, reterr);
+	hold_signals();
 	if (r == 0)
 		r = part_make(&part, call->operand, reterr);
 	progress_init(&part.progress);
