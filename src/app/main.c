@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "app/cli/command.h"
 #include "base/log.h"
@@ -100,11 +102,32 @@ static int parse_and_start(const struct command *command, int argc, char **argv)
 	return EXIT_USAGE;
 }
 
+/* Files and sockets must not get the numbers of standard descriptors that were
+ * closed: an export would be written into the database's socket. What has no
+ * input or output is to hear so; log lines may be lost. */
+static bool fill_standard_descriptors(void)
+{
+	static const int modes[] = {
+		[STDIN_FILENO] = O_WRONLY,
+		[STDOUT_FILENO] = O_RDONLY,
+		[STDERR_FILENO] = O_WRONLY,
+	};
+	int fd;
+
+	for (fd = 0; fd < (int)ARRAY_LEN(modes); fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) < 0)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : commands[0].name;
 	const struct command *command = command_find(word);
 
+	if (!fill_standard_descriptors())
+		return EXIT_FAILURE;
 	if (command)
 		return parse_and_start(command, argc > 1 ? argc - 1 : 1,
 			argc > 1 ? argv + 1 : argv);

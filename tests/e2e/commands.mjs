@@ -85,6 +85,24 @@ async function usageCases() {
   });
 }
 
+/** The database's socket, or its lock's file, would have their numbers. */
+async function closedCases() {
+  const store = storeOf(temporaryDirectory());
+  const env = { ...process.env, ...await store.env() };
+  await succeed(['migrate'], await store.env());
+  for (const [line, said] of [
+    ['export >&-', /standard output: Bad file descriptor/],
+    ['export <&- >&-', /standard output: Bad file descriptor/],
+    ['import <&-', /standard input: Bad file descriptor/]]) {
+    await test(`${line} has nowhere to go`, async () => {
+      const { status, stderr } = spawnSync(
+        '/bin/sh', ['-c', `'${binaryPath()}' ${line}`], { env });
+      assert.equal(status, 1);
+      assert.match(stderr.toString(), said);
+    });
+  }
+}
+
 /** Has bash complete the words; gives what it offers, sorted. */
 function completed(words, cwd = ROOT) {
   const bin = temporaryDirectory();
@@ -299,6 +317,7 @@ async function awayCases() {
 
 await suite(async () => {
   await databaseCases();
+  await closedCases();
   if (POSTGRES) return;
   const env = { SQLITE_DIR_PATH: temporaryDirectory() };
   const ca = new Authority();
