@@ -28,6 +28,14 @@ static const char rights_sql[] =
 	" 'locks', 'tallyd_receipts']) AS t, unnest(ARRAY['SELECT', 'INSERT',"
 	" 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(t, p)";
 
+/* Whether tables can be made, and those there are be altered. */
+static const char owner_sql[] =
+	"SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+	" AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN ("
+	"  SELECT to_regclass(t) FROM unnest(ARRAY['records', 'user_revisions',"
+	"   'locks', 'schema_migrations', 'tallyd_schema']) AS t)"
+	"  AND NOT pg_has_role(relowner, 'USAGE'))";
+
 static const char totals_sql[] =
 	"SELECT (SELECT count(*) FROM user_revisions), count(*),"
 	" coalesce(sum(octet_length(data)), 0)::bigint,"
@@ -436,12 +444,26 @@ static int must_have_rights(PGconn *pg, struct errmsg *reterr)
 	return r;
 }
 
+static int must_be_able_to_migrate(PGconn *pg, struct errmsg *reterr)
+{
+	char able[PG_ANSWER_BYTES] = "";
+	int r = pg_session_ask(pg, owner_sql, able, reterr);
+
+	if (r == 0 && strcmp(able, "t") != 0)
+		r = errmsg_set(reterr, ERR_INVALID,
+			"database: it is not up to date, and the role lacks "
+			"the rights to create and alter its tables");
+	return r;
+}
+
 static int look(PGconn *pg, struct store_condition *c, struct errmsg *reterr)
 {
 	int r = pg_schema_look(pg, &c->schema, reterr);
 
 	if (r == 0 && c->schema == STORE_SCHEMA_CURRENT)
 		r = must_have_rights(pg, reterr);
+	else if (r == 0)
+		r = must_be_able_to_migrate(pg, reterr);
 	return r == 0 ? is_served(pg, &c->served, reterr) : r;
 }
 

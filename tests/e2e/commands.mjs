@@ -256,6 +256,16 @@ async function databaseCases() {
     ['a database half-way', await dirty.env(), 1,
       /^FAIL +database: .*dirty/m],
   ]);
+  if (POSTGRES) {
+    const url = `${env.DATABASE_URL}?options=-csearch_path%3Dpg_catalog`;
+    await checkTable([['a database where tables cannot be made',
+      { DATABASE_URL: url }, 1, /^FAIL +database: .*lacks the rights to create/m]]);
+    await test('nor can a start make them', async () => {
+      const { code, err } = await run(['migrate'], { DATABASE_URL: url });
+      assert.equal(code, 1);
+      assert.match(err, /permission denied/);
+    });
+  }
   await test('check has changed nothing', async () => {
     assert.equal(await old.sql('SELECT version FROM schema_migrations'), '2');
     await assert.rejects(old.sql('SELECT version FROM tallyd_schema'));
