@@ -226,11 +226,12 @@ static void join_writer(void)
 		clock_wall_ns(&clock_system) + LOG_STOP_MAX_S * NS_PER_S;
 	struct timespec until = {
 		.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+	bool joined = pthread_timedjoin_np(queue.thread, NULL, &until) == 0;
 
-	if (pthread_timedjoin_np(queue.thread, NULL, &until) == 0)
-		return;
+	/* One that is late goes on with what is said until the end. */
 	pthread_mutex_lock(&queue.lock);
-	queue.stuck = true;
+	queue.stuck = !joined;
+	queue.stopping = false;
 	pthread_mutex_unlock(&queue.lock);
 }
 
@@ -241,10 +242,9 @@ void log_stop(void)
 	pthread_mutex_lock(&queue.lock);
 	running = queue.running;
 	queue.running = false;
-	queue.stopping = true;
+	queue.stopping |= running;
 	pthread_cond_signal(&queue.wake);
 	pthread_mutex_unlock(&queue.lock);
 	if (running)
 		join_writer();
-	queue.stopping = false;
 }

@@ -286,3 +286,25 @@ TEST(log, the_journal_is_known_by_its_stream)
 	restore();
 	(void)fclose(file);
 }
+
+/* Who stops the log is not kept waiting either, and what was said comes out
+ * once it is read. */
+TEST(log, a_stuck_pipe_does_not_hold_up_the_stop)
+{
+	char text[LOG_LINE_MAX + 2] = "";
+	FILE *file;
+	int fds[2];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	redirect(fds[1]);
+	close(fds[1]);
+	ck_assert_int_eq(log_start(), 0);
+	say_much();
+	log_stop();
+	file = fdopen(fds[0], "r");
+	ck_assert_ptr_nonnull(file);
+	while (!strstr(text, " event=log.dropped ")) /* the last line */
+		ck_assert_ptr_nonnull(fgets(text, sizeof(text), file));
+	restore();
+	(void)fclose(file);
+}
