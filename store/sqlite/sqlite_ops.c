@@ -326,6 +326,8 @@ static enum store_outcome count(struct counter *c,
 	if (more > 0 && set->max_bytes > 0 &&
 		(uint64_t)(c->bytes + more) > set->max_bytes)
 		return STORE_TOO_MUCH_DATA;
+	if (c->revision == INT64_MAX)
+		return STORE_FAILED; /* there is no revision above */
 	c->revision++;
 	c->records += !record->exists;
 	c->bytes += more;

@@ -307,3 +307,28 @@ TEST(records, one_batch_holds_conflicts_and_successes)
 	ck_assert_str_eq(all_of(&s, &alice), "other=x@1 same=x@2 ");
 	suite_end(&s);
 }
+
+/* No revision comes after the last that there is: the user stays as it is, and
+ * nobody else is harmed. */
+TEST(records, a_counter_at_its_end_refuses_its_user_alone)
+{
+	struct op o[2];
+
+	suite_begin(&s, 1);
+	ck_assert_int_eq(set(&s, &alice, "a", "x", 0, NULL), STORE_OK);
+	suite_close(&s);
+	suite_sql(&s, "UPDATE user_revisions SET revision = 9223372036854775807"
+		      " WHERE user_id = '%s'");
+	suite_open(&s, 1);
+	op_set(&o[0], &alice, "b", "y", 0);
+	op_set(&o[1], &bob, "a", "z", 0);
+	for (size_t i = 0; i < ARRAY_LEN(o); i++)
+		op_submit(&s, 0, &o[i]);
+	for (size_t i = 0; i < ARRAY_LEN(o); i++)
+		op_wait(&s, 0, &o[i]);
+	ck_assert_int_eq(o[0].op.outcome, STORE_FAILED);
+	ck_assert_int_eq(o[1].op.outcome, STORE_OK);
+	ck_assert_str_eq(all_of(&s, &alice), "a=x@1 ");
+	ck_assert_str_eq(all_of(&s, &bob), "a=z@1 ");
+	suite_end(&s);
+}
