@@ -44,10 +44,11 @@ static bool may_be_id(struct slice id)
 	return id.len > 0 && id.len <= REQUEST_ID_MAX;
 }
 
-/* A copy that lives as long as the call, of what the log will have of it. */
+/* A copy that lives as long as the call, of what the log will have of it, and
+ * one byte more, if there is one, so that it shows that it was cut. */
 static struct slice keep(struct call *c, struct slice text)
 {
-	size_t len = MIN(text.len, (size_t)LOG_VALUE_MAX);
+	size_t len = MIN(text.len, (size_t)LOG_VALUE_MAX + 1);
 	const char *copy = arena_dup(call_arena(c), slice_of(text.ptr, len));
 
 	return copy ? slice_of(copy, len) : slice_of("", 0);

@@ -164,6 +164,19 @@ TEST(call_log, a_browsers_own_user_agent_comes_first)
 		strstr(tear_down(), " user_agent=grpc-web-javascript/0.1 "));
 }
 
+TEST(call_log, a_method_that_is_cut_ends_in_dots)
+{
+	char path[LOG_VALUE_MAX + 10] = "/", expected[LOG_VALUE_MAX + 20];
+
+	memset(path + 1, 'x', sizeof(path) - 2);
+	(void)snprintf(expected, sizeof(expected), " method=\"%.*s...\" ",
+		LOG_VALUE_MAX, path);
+	set_up();
+	open_call(path);
+	fake_begin(&fake, &server);
+	ck_assert_ptr_nonnull(strstr(tear_down(), expected));
+}
+
 /* What is in the line, and what the client is told when the call fails. */
 static void check_id(const char *sent, const char *logged, const char *told)
 {
