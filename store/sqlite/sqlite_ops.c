@@ -369,9 +369,10 @@ static int put_counter(struct sqlite_ops *o, const struct user_text *user,
 	return run(o, which);
 }
 
-/* A statement that fails has changed nothing. Should the counter's fail the
- * record is there already, and half of an operation must never be committed:
- * all that the batch did is taken back. That is cheaper than a savepoint
+/* A statement that fails has changed nothing; where it met damage it may have,
+ * and SQLite refuses the commit. Should the counter's fail the record is there
+ * already, and half of an operation must never be committed: all that the batch
+ * did is taken back. That is cheaper than a savepoint
  * around each, which copies every page before it changes. */
 enum store_outcome sqlite_set_record(struct sqlite_ops *o,
 	const struct user_id *user, struct store_set_record *set)

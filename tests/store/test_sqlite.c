@@ -205,6 +205,53 @@ TEST(sqlite, damage_met_while_reading_is_no_empty_list)
 	unit_remove_dir(s.dir);
 }
 
+/* Overwrites the first page of a table or index. */
+static void damage_root_of(const char *sql)
+{
+	static char garbage[4096];
+	int64_t page = suite_sql_integer(&s, sql);
+
+	ck_assert_int_gt(page, 1);
+	memset(garbage, 0x5a, sizeof(garbage));
+	damage((off_t)(page - 1) * 4096, garbage, sizeof(garbage));
+}
+
+/* A statement that meets damage may have changed a part of what it should:
+ * nothing is committed behind it, and the next batch is not to pay for it. */
+TEST(sqlite, a_batch_that_meets_damage_is_not_stored_and_the_next_one_is)
+{
+	struct op o[3] = {0};
+
+	begin_closed();
+	suite_open(&s, 1);
+	suite_close(&s);
+	damage_root_of("SELECT rootpage FROM sqlite_master"
+		       " WHERE name = 'idx_locks_user_lock'");
+	suite_open(&s, 1);
+	ck_assert_int_eq(set(&s, &bob, "a", "x", 0, NULL), STORE_OK);
+	op_set(&o[0], &bob, "b", "y", 0);
+	o[1].op.kind = STORE_SET_LOCK;
+	o[1].op.user = alice;
+	o[1].op.set_lock = (struct store_set_lock){
+		.name = slice_str("lock"),
+		.instance_id = slice_str("me"),
+		.acquire = true,
+		.ttl_seconds = 10,
+	};
+	op_set(&o[2], &bob, "c", "z", 0);
+	for (size_t i = 0; i < ARRAY_LEN(o); i++)
+		op_submit(&s, 0, &o[i]);
+	for (size_t i = 0; i < ARRAY_LEN(o); i++) {
+		op_wait(&s, 0, &o[i]);
+		ck_assert_int_eq(o[i].op.outcome, STORE_FAILED);
+	}
+	ck_assert_str_eq(all_of(&s, &bob), "a=x@1 ");
+	ck_assert_int_eq(set(&s, &bob, "b", "y", 0, NULL), STORE_OK);
+	ck_assert_str_eq(all_of(&s, &bob), "a=x@1 b=y@2 ");
+	suite_close(&s);
+	unit_remove_dir(s.dir);
+}
+
 TEST(sqlite, a_full_disk_refuses_writes_and_loses_nothing)
 {
 	static char data[RECORD_DATA_MAX];
