@@ -21,6 +21,7 @@ struct metrics_port {
 	struct http_budget budget;
 	struct stream_scratch scratch;
 	struct conn_host host;
+	struct log_seldom full; /* there are too many connections */
 };
 
 /* ---- answers ---- */
@@ -94,8 +95,9 @@ static void on_accept(int fd, const struct address *peer, void *ctx)
 		conn_host_accept(&p->host, fd, peer);
 		return;
 	}
-	log_warn(NULL, "metrics.too_many_connections",
-		F_U64("max", METRICS_CONNECTIONS_MAX));
+	if (log_seldom(&p->full, loop_now_ns(p->loop)))
+		log_warn(NULL, "metrics.too_many_connections",
+			F_U64("max", METRICS_CONNECTIONS_MAX));
 	close(fd);
 }
 

@@ -52,6 +52,7 @@ struct server {
 	struct notify notify;
 	struct watchdog *watchdog; /* own; NULL when nobody asks */
 	atomic_bool reloading;	   /* the service manager waits for the end */
+	struct log_seldom full;	   /* there are too many connections */
 	struct watch signals;
 	struct timer janitor;
 	struct timer drain_timer;
@@ -76,8 +77,9 @@ static void on_accept(int fd, const struct address *peer, void *ctx)
 	}
 	if (total >= s->config->max_connections) {
 		metrics_reject(loop_metrics(s->loop), METRIC_LIMIT_CONNECTIONS);
-		log_warn(NULL, "accept.too_many_connections",
-			F_U64("max", s->config->max_connections));
+		if (log_seldom(&s->full, loop_now_ns(s->loop)))
+			log_warn(NULL, "accept.too_many_connections",
+				F_U64("max", s->config->max_connections));
 		close(fd);
 		return;
 	}

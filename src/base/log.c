@@ -41,6 +41,14 @@ void log_set_level(enum log_level level)
 	atomic_store_explicit(&current_level, (int)level, memory_order_relaxed);
 }
 
+bool log_seldom(struct log_seldom *seldom, int64_t now_ns)
+{
+	if (now_ns < seldom->next_ns)
+		return false;
+	seldom->next_ns = now_ns + LOG_SELDOM_S * NS_PER_S;
+	return true;
+}
+
 bool log_enabled(enum log_level level)
 {
 	return (int)level <=

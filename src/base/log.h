@@ -20,6 +20,7 @@
 #include "base/slice.h"
 
 #define LOG_STOP_MAX_S 1
+#define LOG_SELDOM_S   60
 
 /* Bytes that wait to be written: 0.1 s of 25,000 calls a second, as long as
  * the one who reads our lines may stand still without losing any. */
@@ -67,6 +68,13 @@ bool log_is_journal(const char *journal_stream);
 
 /* "error", "warn", "info" or "debug". Returns: 0, ERR_INVALID. */
 MUSTCHECK int log_level_parse(struct slice text, enum log_level *ret_level);
+
+/* For what peers can bring about as often as they like: whether a minute has
+ * passed since this last said so. Zeroed before use; one thread. */
+struct log_seldom {
+	int64_t next_ns;
+};
+bool log_seldom(struct log_seldom *seldom, int64_t now_ns);
 
 /* Starts and stops the thread. stop writes out what is queued, for at most
  * LOG_STOP_MAX_S; after it, as before start, lines are written at once. start

@@ -7,9 +7,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #include "lib/unit.h"
+
+TEST(log, what_peers_bring_about_is_told_once_a_minute)
+{
+	struct log_seldom seldom = {0};
+	int64_t now_ns = 5 * NS_PER_S;
+
+	ck_assert(log_seldom(&seldom, now_ns));
+	ck_assert(!log_seldom(&seldom, now_ns));
+	ck_assert(!log_seldom(&seldom, now_ns + LOG_SELDOM_S * NS_PER_S - 1));
+	ck_assert(log_seldom(&seldom, now_ns + LOG_SELDOM_S * NS_PER_S));
+	ck_assert(!log_seldom(&seldom, now_ns + LOG_SELDOM_S * NS_PER_S + 1));
+}
 
 TEST(log, levels_have_names)
 {
