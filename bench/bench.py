@@ -170,7 +170,8 @@ class Sqlite:
                 os.path.join(self.full, 'db.sqlite'))) as db, db:
             db.execute(FILL_SQLITE.format(each=each, data=256),
                        [json.dumps(users)])
-            db.executemany('INSERT INTO user_revisions VALUES (?, ?)',
+            db.executemany('INSERT INTO user_revisions (user_id, revision)'
+                           ' VALUES (?, ?)',
                            [(user, each) for user in users])
 
     @contextlib.contextmanager
