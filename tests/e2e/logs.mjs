@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // logs — a line for each call, in both formats; what clients send cannot forge
-// one; and what is secret shows nowhere: log, error texts, core.
+// one; and what is secret shows nowhere: log, error texts, metrics, core.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -11,6 +11,7 @@ import path from 'node:path';
 import { Authority } from './lib/ca.mjs';
 import { Client, User, encode } from './lib/client.mjs';
 import { linesOf, parseLogfmt } from './lib/logfmt.mjs';
+import { Metrics } from './lib/metrics.mjs';
 import { Session, frame, unframe } from './lib/raw.mjs';
 import {
   Server, binaryPath, startServer, temporaryDirectory,
@@ -338,12 +339,15 @@ async function secretCases() {
     hash === sha256(apiKey) && status === 'OK');
   await lineOf(server, 'a refused one', ({ api_key_sha256: hash, status }) =>
     hash === sha256(apiKey.slice(0, 80)) && status === 'UNAUTHENTICATED');
+  const metrics = await new Metrics(server).text();
+  assert.match(metrics, /^tallyd_calls_total/m);
   await server.stop();
   for (const [what, texts] of Object.entries(secrets)) {
-    await test(`neither log nor errors hold ${what}`, () => {
+    await test(`log, metrics, errors do not hold ${what}`, () => {
       assert.ok(texts.length > 0);
       for (const text of texts) {
         assert.ok(!server.stderr.includes(text), `log: ${text}`);
+        assert.ok(!metrics.includes(text), `metrics: ${text}`);
         assert.ok(!told.some((answer) => answer.includes(text)), text);
       }
     });
