@@ -437,15 +437,19 @@ async function connectionCases({ server, metrics }) {
       await until(5, 'it is accepted', async () => (
         await metrics.value(accepted) > before.get(accepted)));
       const bytes = request('GET', '/nothing');
+      const sent = `tallyd_sent_bytes_total{port="${port}"}`;
       const change = await metrics.change(/^tallyd_.*port="(grpc|web)"/,
         async () => {
+          const already = await metrics.value(sent);
           const second = new Http1(number);
           await second.connected;
           second.write(bytes);
           await (port === 'web' ? second.answer() : second.rest());
           await second.destroy();
+          // Counted once they have left: we may have them before.
+          await until(5, 'what was sent is counted', async () => (
+            await metrics.value(sent) > already));
         });
-      const sent = `tallyd_sent_bytes_total{port="${port}"}`;
       assert.ok(change[sent] > 0);
       delete change[sent];
       delete change[open];
@@ -745,9 +749,13 @@ async function postgresCases(server, metrics, user) {
     assert.ok(all.get('tallyd_postgresql_listen_connects_total') > 1);
     assert.ok(all.get('tallyd_nudges_total{reason="lost_notices"}') > 0);
     for (const outcome of ['committed', 'undone', 'unknown']) {
-      assert.equal(
-        all.get(`tallyd_postgresql_settled_total{outcome="${outcome}"}`),
-        logged(server, new RegExp(`store\\.settled outcome=${outcome}`)));
+      const line = new RegExp(`store\\.settled outcome=${outcome}`);
+      const counted = all.get(
+        `tallyd_postgresql_settled_total{outcome="${outcome}"}`);
+      // Lines are written a moment later.
+      await until(5, `${counted} lines of ${outcome}`, () =>
+        logged(server, line) >= counted);
+      assert.equal(logged(server, line), counted);
     }
     const retried = all.get('tallyd_postgresql_retries_total');
     assert.ok(retried >= all.get(
