@@ -58,7 +58,10 @@ E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
 # Suites that measure time, or take all of the machine themselves: nothing runs
 # beside them. Of the others some run at a time: most wait more than they work.
 ALONE = ['lint', 'tidy', 'attacks', 'fleet', 'pg_faults', 'pg_frozen']
-AT_ONCE = 3
+AT_ONCE = 4
+# What takes longest begins first, so that it does not end last, alone.
+LONG = ('breez_sdk', 'store-', 'notifications', 'overlap', 'unit', 'admin',
+        'tls')
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
@@ -401,7 +404,8 @@ def wanted(item, names):
 
 def in_groups(items):
     """Lists of what may run side by side: a build or a suite that wants to be
-    alone is one by itself. Within a build's suites those come last."""
+    alone is one by itself. Within a build's suites those come last, and what
+    takes longest first."""
     group, lonely = [], []
     for item in [*items, None]:
         if isinstance(item, Suite) and item.alone:
@@ -409,6 +413,7 @@ def in_groups(items):
         elif isinstance(item, Suite):
             group.append(item)
         else:
+            group.sort(key=lambda suite: not suite.name.startswith(LONG))
             yield from filter(None, [group, *lonely, [item] if item else []])
             group, lonely = [], []
 

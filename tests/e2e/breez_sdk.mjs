@@ -17,7 +17,7 @@ const MNEMONIC = `${'abandon '.repeat(11)}about`;
 const EVERY = { limit: 100000 };
 const SECONDS = 30;
 const SUITE_SECONDS = 900; // where others keep the machine busy
-const MANY = scaled(1500); // more than a page of ListChanges holds
+const MANY = scaled(1200); // more than a page of ListChanges holds
 const DEVICES = 5;
 // The SDK pushes all that waits before it pulls, and takes the revision of its
 // last push for what it knows: two bursts must fit into the overlap rule.
