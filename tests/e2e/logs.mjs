@@ -11,7 +11,7 @@ import path from 'node:path';
 import { Authority } from './lib/ca.mjs';
 import { Client, User, encode } from './lib/client.mjs';
 import { linesOf, parseLogfmt } from './lib/logfmt.mjs';
-import { Metrics } from './lib/metrics.mjs';
+import { Metrics, ON as METRICS_ON } from './lib/metrics.mjs';
 import { Session, frame, unframe } from './lib/raw.mjs';
 import {
   Server, binaryPath, startServer, temporaryDirectory,
@@ -333,7 +333,7 @@ async function secretCases() {
   const authority = new Authority();
   const { key: apiKey } = authority.issue();
   const server = await startServer({ env: {
-    CA_CERT: authority.certificate, LOG_LEVEL: 'debug' } });
+    CA_CERT: authority.certificate, LOG_LEVEL: 'debug', ...METRICS_ON } });
   const { told, secrets } = await tellSecrets(server, apiKey);
   await lineOf(server, 'the API key', ({ api_key_sha256: hash, status }) =>
     hash === sha256(apiKey) && status === 'OK');
