@@ -58,7 +58,7 @@ E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
 # Suites that measure time, or take all of the machine themselves: nothing runs
 # beside them. Of the others some run at a time: most wait more than they work.
 ALONE = ['lint', 'tidy', 'attacks', 'fleet', 'pg_faults', 'pg_frozen']
-AT_ONCE = 4
+AT_ONCE = 3
 # What takes longest begins first, so that it does not end last, alone.
 LONG = ('breez_sdk', 'store-', 'notifications', 'overlap', 'unit', 'admin',
         'tls')
