@@ -24,7 +24,7 @@ static const char served_sql[] =
 	" AND pid <> pg_backend_pid()";
 
 static const char rights_sql[] =
-	"SELECT count(*) FROM unnest(ARRAY['records', 'user_revisions',"
+	"SELECT count(*) = 0 FROM unnest(ARRAY['records', 'user_revisions',"
 	" 'locks', 'tallyd_receipts']) AS t, unnest(ARRAY['SELECT', 'INSERT',"
 	" 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(t, p)";
 
@@ -432,27 +432,15 @@ int pg_admin_open(const struct config *config, enum store_admin_use use,
 
 /* ---- look ---- */
 
-static int must_have_rights(PGconn *pg, struct errmsg *reterr)
+/* A role that may not do what a server does, now or at its start. */
+static int must_be_allowed(PGconn *pg, const char *sql, const char *else_why,
+	struct errmsg *reterr)
 {
-	char missing[PG_ANSWER_BYTES] = "";
-	int r = pg_session_ask(pg, rights_sql, missing, reterr);
+	char allowed[PG_ANSWER_BYTES] = "";
+	int r = pg_session_ask(pg, sql, allowed, reterr);
 
-	if (r == 0 && strcmp(missing, "0") != 0)
-		r = errmsg_set(reterr, ERR_INVALID,
-			"database: the role lacks rights to its tables "
-			"(SELECT, INSERT, UPDATE, DELETE)");
-	return r;
-}
-
-static int must_be_able_to_migrate(PGconn *pg, struct errmsg *reterr)
-{
-	char able[PG_ANSWER_BYTES] = "";
-	int r = pg_session_ask(pg, owner_sql, able, reterr);
-
-	if (r == 0 && strcmp(able, "t") != 0)
-		r = errmsg_set(reterr, ERR_INVALID,
-			"database: it is not up to date, and the role lacks "
-			"the rights to create and alter its tables");
+	if (r == 0 && strcmp(allowed, "t") != 0)
+		r = errmsg_set(reterr, ERR_INVALID, "database: %s", else_why);
 	return r;
 }
 
@@ -461,9 +449,15 @@ static int look(PGconn *pg, struct store_condition *c, struct errmsg *reterr)
 	int r = pg_schema_look(pg, &c->schema, reterr);
 
 	if (r == 0 && c->schema == STORE_SCHEMA_CURRENT)
-		r = must_have_rights(pg, reterr);
+		r = must_be_allowed(pg, rights_sql,
+			"the role lacks rights to its tables (SELECT, INSERT, "
+			"UPDATE, DELETE)",
+			reterr);
 	else if (r == 0)
-		r = must_be_able_to_migrate(pg, reterr);
+		r = must_be_allowed(pg, owner_sql,
+			"it is not up to date, and the role lacks the rights "
+			"to create and alter its tables",
+			reterr);
 	return r == 0 ? is_served(pg, &c->served, reterr) : r;
 }
 
