@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "config/limits.h"
 
 struct notice_batch {
 	atomic_size_t refs;
@@ -216,6 +217,16 @@ void ports_lost(struct ports *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* ---- queues ---- */
+
+bool ports_admit(atomic_size_t *queued)
+{
+	if (atomic_fetch_add(queued, 1) < STORE_QUEUE_MAX)
+		return true;
+	atomic_fetch_sub(queued, 1);
+	return false;
+}
+
 /* ---- answers ---- */
 
 static void deliver_answer(struct message *msg)
@@ -225,12 +236,15 @@ static void deliver_answer(struct message *msg)
 	op->done(op);
 }
 
+void ports_answer_chained(struct message_chain *answers, struct store_op *op)
+{
+	op->message.deliver = deliver_answer;
+	message_chain_add(answers, &op->message);
+}
+
 void ports_answer(struct store_op *op)
 {
-	struct ports_port *pp = ports_port_of(op->port);
-
-	op->message.deliver = deliver_answer;
-	message_chain_add(&pp->answers, &op->message);
+	ports_answer_chained(&ports_port_of(op->port)->answers, op);
 }
 
 /* No lock: a port with an answer under way is not detached. */
@@ -245,12 +259,6 @@ void ports_complete(struct ports *p, struct notice_batch *notices)
 			&p->port[i]->answers);
 	if (any)
 		wake_all(p, n);
-}
-
-void ports_answer_chained(struct message_chain *answers, struct store_op *op)
-{
-	op->message.deliver = deliver_answer;
-	message_chain_add(answers, &op->message);
 }
 
 void ports_answer_now(struct store_op *op, enum store_outcome outcome)

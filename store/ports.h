@@ -60,6 +60,10 @@ void ports_notify(struct ports *p, struct notice_batch *batch);
 /* Tells every port that notices may be missing. */
 void ports_lost(struct ports *p);
 
+/* Counts one operation more in a queue and returns true, unless STORE_QUEUE_MAX
+ * wait there. Any thread. */
+MUSTCHECK bool ports_admit(atomic_size_t *queued);
+
 /* Has op->done run on its port's loop: gathered by ports_answer(), sent by
  * ports_complete(). One thread at a time. Notices first, NULL for none: who
  * gets the answer and asks another shard finds it knows. Each loop is woken

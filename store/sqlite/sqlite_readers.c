@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "config/limits.h"
 #include "loop/thread.h"
 #include "store/sqlite/sqlite_db.h"
 #include "store/sqlite/sqlite_ops.h"
@@ -144,10 +143,7 @@ static void *reader_main(void *arg)
 
 bool sqlite_readers_admit(struct sqlite_readers *r)
 {
-	if (atomic_fetch_add(&r->queued, 1) < STORE_QUEUE_MAX)
-		return true;
-	atomic_fetch_sub(&r->queued, 1);
-	return false;
+	return ports_admit(&r->queued);
 }
 
 void sqlite_readers_submit(struct sqlite_readers *r, struct message_chain *ops)

@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "config/limits.h"
 #include "loop/thread.h"
 #include "store/sqlite/sqlite_db.h"
 #include "store/sqlite/sqlite_ops.h"
@@ -62,10 +61,7 @@ void sqlite_writer_sweep(struct sqlite_writer *w)
 
 bool sqlite_writer_admit(struct sqlite_writer *w)
 {
-	if (atomic_fetch_add(&w->queued, 1) < STORE_QUEUE_MAX)
-		return true;
-	atomic_fetch_sub(&w->queued, 1);
-	return false;
+	return ports_admit(&w->queued);
 }
 
 void sqlite_writer_submit(struct sqlite_writer *w, struct message_chain *ops)
