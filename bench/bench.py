@@ -17,7 +17,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,8 +26,9 @@ sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
 import postgres  # noqa: E402  tests/lib/postgres.py
 import report  # noqa: E402
 import scenarios  # noqa: E402
+import tallyd  # noqa: E402  tests/lib/tallyd.py
 
-START_S = 60
+CROWD_S = 60
 RUN_S = 300
 # 10,000 listeners and some more, in each of two processes.
 FILES = 12_000
@@ -49,16 +49,15 @@ def free_port():
             return port
 
 
-class Server:
-    """tallyd as its users start it, but for ports and store."""
+class Server(tallyd.Server):
+    """As its users start it, but for ports and store."""
 
     def __init__(self, build, environment, tls):
-        self.address = f'127.0.0.1:{free_port()}'
         self.web_address = f'127.0.0.1:{free_port()}'
-        env = {'PATH': os.environ['PATH'], **environment,
+        env = {**environment,
                'MAX_RATE_PER_USER': '0',  # few users ask for all
                'CORE_DUMPS': 'on',  # else only root may read its I/O counts
-               'GRPC_LISTEN_ADDRESS': self.address,
+               'GRPC_LISTEN_ADDRESS': f'127.0.0.1:{free_port()}',
                'GRPC_WEB_LISTEN_ADDRESS': self.web_address,
                'METRICS_LISTEN_ADDRESS': '127.0.0.1:0'}
         if 'SHARDS' in os.environ:
@@ -66,33 +65,7 @@ class Server:
         if tls:
             env['TLS_CERT_FILE'] = tls.certificate
             env['TLS_KEY_FILE'] = tls.key
-        self.process = subprocess.Popen(
-            [os.path.join(build, 'tallyd')], env=env, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE)
-        self.log, self.listening = [], threading.Event()
-        self.reader = threading.Thread(target=self.read_log, daemon=True)
-        self.reader.start()
-        self.listening.wait(START_S)
-        if self.process.poll() is not None or not self.listening.is_set():
-            self.stop()
-            raise Failed('the server does not start: ' + ''.join(self.log))
-
-    def read_log(self):
-        for line in self.process.stderr:
-            self.log = [*self.log[-20:], line]
-            if 'Server listening at' in line:
-                self.listening.set()
-        self.listening.set()
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(START_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.reader.join()
+        super().__init__([os.path.join(build, 'tallyd')], env)
 
 
 class Peer:
@@ -323,7 +296,7 @@ class Bench:
              str(scenarios.CROWD_FIRST_USER), '--seconds', str(RUN_S),
              '--address', server.address], stdout=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + START_S
+            deadline = time.monotonic() + CROWD_S
             while len(os.listdir(f'/proc/{server.process.pid}/fd')) < count:
                 if time.monotonic() > deadline or crowd.poll() is not None:
                     raise Failed('the crowd does not come')
@@ -367,7 +340,7 @@ class Bench:
     def run(self, scenario, store, transport):
         try:
             row = self.measure(scenario, store, transport)
-        except Failed as failure:
+        except (Failed, tallyd.NotServing) as failure:
             print(f'{scenario.name} {store} {transport}: {failure}',
                   file=sys.stderr)
             return False

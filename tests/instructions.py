@@ -28,15 +28,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, 'build')
 BASELINE = os.path.join(ROOT, 'tests', 'instructions.json')
+sys.path.insert(0, os.path.join(ROOT, 'tests', 'lib'))
+
+import tallyd  # noqa: E402  tests/lib/tallyd.py
 
 TOLERANCE = 0.03
 CALLS = 60  # of each part; then constant costs of a part hardly show
-START_S = 60
 RUN_S = 90
 # Of tallyd's libraries those whose work depends on what tallyd asks of them and
 # on nothing else; by the name that pkg-config knows.
@@ -88,49 +89,21 @@ def sources():
 
 # ---- one run ----
 
-class Server:
-    """tallyd under callgrind, which writes a file at each mark."""
+class Server(tallyd.Server):
+    """Under callgrind, which writes a file at each mark."""
 
     def __init__(self, directory):
         self.prefix = os.path.join(directory, 'counts')
-        self.log, self.address = [], None
-        self.told = threading.Event()
-        self.process = subprocess.Popen(
+        super().__init__(
             ['valgrind', '--tool=callgrind', '--fair-sched=yes',
              f'--callgrind-out-file={self.prefix}',
              f'--dump-before={MARK}', os.path.join(BUILD, 'tallyd')],
-            env={'PATH': os.environ['PATH'], 'SHARDS': '1',
-                 'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
-                 'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0',
-                 'METRICS_LISTEN_ADDRESS': 'off',
-                 'SQLITE_DIR_PATH': os.path.join(directory, 'db'),
-                 'KEEPALIVE_TIME': '3600'},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, errors='replace')
-        self.reader = threading.Thread(target=self.read_log, daemon=True)
-        self.reader.start()
-        self.told.wait(START_S)
-        if not self.address:
-            self.stop()
-            raise RuntimeError('it does not start: ' + ''.join(self.log[-9:]))
-
-    def read_log(self):
-        for line in self.process.stderr:
-            self.log.append(line)
-            found = re.search(r'Server listening at ([\d.:]+)', line)
-            if found:
-                self.address = found[1]
-                self.told.set()
-        self.told.set()
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(START_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.reader.join()
+            {'SHARDS': '1',
+             'GRPC_LISTEN_ADDRESS': '127.0.0.1:0',
+             'GRPC_WEB_LISTEN_ADDRESS': '127.0.0.1:0',
+             'METRICS_LISTEN_ADDRESS': 'off',
+             'SQLITE_DIR_PATH': os.path.join(directory, 'db'),
+             'KEEPALIVE_TIME': '3600'})
 
     def counts(self, mark):
         """What was counted until the mark, from the one before it."""
