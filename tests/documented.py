@@ -113,7 +113,8 @@ class Here:
 
     def lacks(self, how, command):
         """What is needed to run the command and is not here; None."""
-        program = command.split()[0]
+        # `cd` is the shell's own.
+        program = re.sub(r'^cd \S+ && ', '', command).split()[0]
         if how in (to_postgres, dumps) and not self.database:
             return self.missing
         if program.isalpha() and not shutil.which(program, path=self.path):
