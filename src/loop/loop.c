@@ -297,14 +297,19 @@ int watch_change(struct watch *w, uint32_t events)
 
 void watch_stop(struct watch *w)
 {
+	if (!w->loop)
+		return;
+	/* An open descriptor that is watched can always be removed. */
+	(void)epoll_ctl(w->loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+	watch_forget(w);
+}
+
+void watch_forget(struct watch *w)
+{
 	struct loop *loop = w->loop;
 	int i;
 
-	if (!loop)
-		return;
-	/* Fails only if the descriptor was closed, which also removes it. */
-	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
-	for (i = 0; i < loop->n_events; i++) {
+	for (i = 0; loop && i < loop->n_events; i++) {
 		if (loop->events[i].data.ptr == w)
 			loop->events[i].data.ptr = NULL;
 	}

@@ -78,6 +78,9 @@ MUSTCHECK int watch_start(
 MUSTCHECK int watch_change(struct watch *w, uint32_t events);
 /* Not called back any more, not even for events already fetched. */
 void watch_stop(struct watch *w);
+/* The same for a descriptor that somebody else has closed. That took it out of
+ * epoll, and by now its number may be another's: it must not be stopped. */
+void watch_forget(struct watch *w);
 
 /* A moment to be called at. Embedded; zeroed before first use. */
 struct timer {

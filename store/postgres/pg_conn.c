@@ -22,10 +22,19 @@ static void set_timer(struct pg_conn *c, int64_t ms)
 
 /* ---- the end of a connection ---- */
 
+/* When it finds its socket broken libpq closes it, in whatever function. */
+static bool has_socket(const struct pg_conn *c)
+{
+	return PQsocket(c->pg) >= 0;
+}
+
 static void close_pg(struct pg_conn *c)
 {
 	pg_lookup_stop(&c->lookup);
-	watch_stop(&c->watch);
+	if (has_socket(c))
+		watch_stop(&c->watch);
+	else
+		watch_forget(&c->watch);
 	PQfinish(c->pg); /* NULL is fine */
 	c->pg = NULL;
 	c->n_syncs = 0;
@@ -220,7 +229,7 @@ static void flush(struct pg_conn *c)
 	int left = PQflush(c->pg);
 	uint32_t events = EPOLLIN | (left > 0 ? (uint32_t)EPOLLOUT : 0);
 
-	if (left < 0 || watch_change(&c->watch, events) < 0)
+	if (left < 0 || !has_socket(c) || watch_change(&c->watch, events) < 0)
 		pg_conn_fail(c, "it cannot be written to");
 }
 

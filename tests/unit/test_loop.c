@@ -202,6 +202,31 @@ TEST(loop, a_stopped_watch_hears_nothing_of_events_already_fetched)
 	loop_free(&loop);
 }
 
+/* Its number may be another's by then: who watches that is not to lose it. */
+TEST(loop, a_forgotten_watch_leaves_the_next_one_of_its_number)
+{
+	struct named_watch w[2] = {{.watch.on_ready = on_watch, .name = 'a'},
+		{.watch.on_ready = on_watch, .name = 'b'}};
+	int fds[2][2];
+
+	set_up();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[0]), 0);
+	ck_assert_int_eq(watch_start(&w[0].watch, loop, fds[0][0], EPOLLIN), 0);
+	close(fds[0][0]);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[1]), 0);
+	ck_assert_int_eq(fds[1][0], fds[0][0]);
+	ck_assert_int_eq(watch_start(&w[1].watch, loop, fds[1][0], EPOLLIN), 0);
+	ck_assert_int_eq(write(fds[1][1], "x", 1), 1);
+	watch_forget(&w[0].watch);
+	turn();
+	ck_assert_str_eq(order, "b");
+	watch_stop(&w[1].watch);
+	close(fds[0][1]);
+	close(fds[1][0]);
+	close(fds[1][1]);
+	loop_free(&loop);
+}
+
 struct named_deferred {
 	struct deferred deferred;
 	struct deferred *then;
