@@ -20,6 +20,7 @@ const ROOT = path.resolve(
 const START_SECONDS = 20;
 const STDERR_CAP = 64 * 1024 * 1024;
 const STDERR_TAIL = 1500;
+const SANITIZER = /WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|runtime error:/;
 const CLOCK_TICK = 100; // USER_HZ, fixed by the kernel's ABI
 
 const running = new Set();
@@ -122,9 +123,12 @@ export class Server {
 
   /** What it wrote since this was last asked, the end of it. */
   news() {
-    const text = this.stderr.slice(this.told).slice(-STDERR_TAIL);
+    const text = this.stderr.slice(this.told);
     this.told = this.stderr.length;
-    return text && `stderr of ${this.pid}: …${text}`;
+    // A sanitizer begins with what is wrong.
+    const report = text.search(SANITIZER);
+    return text && `stderr of ${this.pid}: …${report < 0
+      ? text.slice(-STDERR_TAIL) : text.slice(report, report + STDERR_TAIL)}`;
   }
 
   async environment() {
