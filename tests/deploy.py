@@ -10,7 +10,6 @@ import glob
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,10 @@ import tomllib
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, 'tests', 'lib'))
+
+from ports import free_ports  # noqa: E402  tests/lib/ports.py
+
 SYSTEMD = os.path.join(ROOT, 'deploy', 'systemd')
 
 # What `systemd-analyze security` makes of the unit, of 10. What is left: it has
@@ -99,14 +102,6 @@ def sockets_are_those_we_know(_):
         assert f'{{"{name}", &s->config->' in source, name
         assert f'"0.0.0.0:{port}"' in defaults, port
         assert os.path.basename(path) in unit, path
-
-
-def free_ports(count):
-    probes = [socket.create_server(('127.0.0.1', 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def sockets_are_taken(tallyd):

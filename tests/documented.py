@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ sys.path[:0] = [os.path.join(ROOT, 'tests/e2e/lib'),
 
 import postgres
 import tap
+from ports import free_ports
 
 PAGES = ['README.md', 'docs/OPERATIONS.md']
 SECONDS = 60
@@ -204,14 +204,6 @@ def writes_password(here, command):
     here.must(command)
     with open(here.path_of('deploy/.env'), encoding='utf-8') as file:
         assert re.fullmatch(r'POSTGRES_PASSWORD=[0-9a-f]{32}\n', file.read())
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(('127.0.0.1', 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @contextlib.contextmanager

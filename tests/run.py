@@ -56,12 +56,19 @@ E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
                'connections', 'service']
 
 # Suites that measure time, or take all of the machine themselves: nothing runs
-# beside them. Of the others some run at a time: most wait more than they work.
+# beside them. Of the others some run at a time, most of which wait half of it;
+# and beside those some that hardly do anything else.
 ALONE = ['lint', 'tidy', 'attacks', 'fleet', 'pg_faults', 'pg_frozen']
+WAITING = ['store-postgres', 'store-sqlite', 'pg_pooler', 'pg_start', 'apikey',
+           'health', 'web_http1', 'python_client', 'signals']
 AT_ONCE = 3
+WAITING_AT_ONCE = 2
 # What takes longest begins first, so that it does not end last, alone.
 LONG = ('breez_sdk', 'store-', 'notifications', 'overlap', 'unit', 'admin',
-        'tls')
+        'tls', 'pg_pooler', 'pg_start')
+
+# Of which every suite has a part, as tests/lib/ports.py tells.
+PORTS = range(10000, 30000)
 
 # Sanitized servers are slow, and what they look for shows at small loads.
 SANITIZED_SCALE = '0.2'
@@ -110,6 +117,8 @@ class Suite:
         self.env = env or {}
         self.on_postgres = on_postgres
         self.alone = name.split('-')[0] in ALONE
+        self.waits = name.startswith(tuple(WAITING))
+        self.ports = None
 
 
 class Postgres:
@@ -316,7 +325,8 @@ def run_suite(suite):
         counts = Counts()
         counts.skipped = 1
         return counts
-    env = {**suite.env, **(POSTGRES.env() if suite.on_postgres else {})}
+    env = {**suite.env, **(POSTGRES.env() if suite.on_postgres else {}),
+           'TEST_PORTS': f'{suite.ports[0]}-{suite.ports[-1]}'}
     begun = time.monotonic()
     try:
         status = run_logged(suite.command, log_path, suite.timeout_s, env)
@@ -402,29 +412,32 @@ def wanted(item, names):
         item.name.startswith(name) for name in names)
 
 
-def in_groups(items):
-    """Lists of what may run side by side: a build or a suite that wants to be
-    alone is one by itself. Within a build's suites those come last, and what
-    takes longest first."""
-    group, lonely = [], []
-    for item in [*items, None]:
-        if isinstance(item, Suite) and item.alone:
-            lonely.append([item])
-        elif isinstance(item, Suite):
-            group.append(item)
-        else:
-            group.sort(key=lambda suite: not suite.name.startswith(LONG))
-            yield from filter(None, [group, *lonely, [item] if item else []])
-            group, lonely = [], []
+def give_ports(suites):
+    each = len(PORTS) // max(len(suites), 1)
+    for number, suite in enumerate(suites):
+        suite.ports = PORTS[number * each:(number + 1) * each]
+
+
+def run_side_by_side(suites):
+    """Those that work and those that wait, what takes longest first."""
+    suites = sorted(suites, key=lambda suite: not suite.name.startswith(LONG))
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as work, \
+            concurrent.futures.ThreadPoolExecutor(WAITING_AT_ONCE) as wait:
+        running = [(wait if suite.waits else work).submit(run_suite, suite)
+                   for suite in suites]
+        return [one.result() for one in running]
 
 
 def run_all(items):
+    """All builds first: then nobody waits for the end of a build's suites."""
+    suites = [item for item in items if isinstance(item, Suite)]
+    give_ports(suites)
+    counts = [run_build(item) for item in items if isinstance(item, Build)]
+    counts += run_side_by_side([suite for suite in suites if not suite.alone])
+    counts += [run_suite(suite) for suite in suites if suite.alone]
     total = Counts()
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        for group in in_groups(items):
-            run = run_suite if isinstance(group[0], Suite) else run_build
-            for counts in pool.map(run, group):
-                total.add(counts)
+    for some in counts:
+        total.add(some)
     return total
 
 

@@ -8,7 +8,6 @@ import pathlib
 import queue
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ sys.dont_write_bytecode = True
 from signing import Key, digest_of, recover  # noqa: E402
 import postgres  # noqa: E402
 import tap  # noqa: E402
+from ports import free_port  # noqa: E402
 
 SECONDS = 10
 START_SECONDS = 20
@@ -49,12 +49,6 @@ VECTORS = [
      "d7x8strgj4on4i77qu8re9aeew48wwjt69amc4qo7ry8poje8jps46i6wqxqfxtuwfr7p3"
      "mranztumqm3xzdcz147dadi4bbtaeu3mpz"),
 ]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:

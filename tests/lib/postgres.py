@@ -30,12 +30,13 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.parse
+
+from ports import free_port
 
 OWNER = 'postgres'  # of Debian's package; PostgreSQL will not run as root
 ROLE = 'tallyd'
@@ -72,12 +73,6 @@ def find_programs():
         raise Missing('PostgreSQL is not installed')
     return os.path.dirname(max(
         found, key=lambda path: int(path.split('/')[4].split('.')[0])))
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def children_of(pid):

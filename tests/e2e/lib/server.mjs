@@ -59,13 +59,18 @@ function hold(port) {
   });
 }
 
-/** Ports that are free and differ: all are held before any is let go. Below
- * those that the kernel gives to clients, of which other suites have many, so
- * that none takes one before our server does. */
+/** As tests/lib/ports.py, which tells why. */
+const [FIRST_PORT, LAST_PORT] = (process.env.TEST_PORTS ?? '10000-29999')
+  .split('-').map(Number);
+let nextPort = process.env.TEST_PORTS
+  ? FIRST_PORT : randomInt(FIRST_PORT, LAST_PORT);
+
+/** Ports that are free and differ: all are held before any is let go. */
 async function freePorts(count) {
   const probes = [];
   while (probes.length < count) {
-    const probe = await hold(10000 + randomInt(20000));
+    const probe = await hold(nextPort);
+    nextPort = nextPort < LAST_PORT ? nextPort + 1 : FIRST_PORT;
     if (probe) probes.push(probe);
   }
   return Promise.all(probes.map((probe) => new Promise((resolve) => {
