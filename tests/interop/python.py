@@ -5,8 +5,9 @@
 Usage: python.py ADDRESS GENERATED CASE
 
 GENERATED is the directory of messages_pb2.py and empty_pb2.py. Exit status 0
-when the case passes.
+when the case passes. What takes too long says where it stands.
 """
+import faulthandler
 import importlib.util
 import os
 import queue
@@ -17,6 +18,7 @@ import types
 import grpc
 
 SECONDS = 20
+STUCK_SECONDS = 50  # interop.mjs waits no longer than 60
 ADDRESS, GENERATED, CASE = sys.argv[1:]
 SERVICE = '/grpc.testing.TestService/'
 INITIAL = 'x-grpc-test-echo-initial'
@@ -314,6 +316,7 @@ def slow_reader(s):
 
 
 def main():
+    faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
     service = SERVICE
     if CASE == 'unimplemented_service':
         service = '/grpc.testing.UnimplementedService/'
