@@ -4,12 +4,13 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import net from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { Authority, LOOPBACK } from './lib/ca.mjs';
 import { Client, User, encode } from './lib/client.mjs';
 import { Honest } from './lib/honest.mjs';
+import { LOOK_MS, heldOf, serverEnd } from './lib/kernel.mjs';
 import { atOnce, pause } from './lib/load.mjs';
 import {
   END_HEADERS, END_STREAM, FRAME, LARGEST_WINDOW, PREFACE, Wire, frame,
@@ -440,35 +441,11 @@ function connections() {
   return readdirSync(`/proc/${server.pid}/fd`).length;
 }
 
-/** What waits in the kernel at the server's end of `socket`, {unsent, unread};
- * undefined when that end is no more. */
-function serverEnd(socket) {
-  const ports = [socket.remotePort, socket.localPort];
-  if (ports.includes(undefined)) return undefined;
-  const ends = ports.map(
-    (port) => `:${port.toString(16).toUpperCase().padStart(4, '0')}`);
-  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
-    const [, local, remote, state, queues] = line.trim().split(/ +/);
-    if (local?.endsWith(ends[0]) && remote.endsWith(ends[1])
-      && state === '01') { // ESTABLISHED
-      const [unsent, unread] = queues.split(':').map(
-        (hex) => Number.parseInt(hex, 16));
-      return { unsent, unread };
-    }
-  }
-  return undefined;
-}
-
-/** Whether the server still has the other end of `socket`. */
-function isHeld(socket) {
-  return serverEnd(socket) !== undefined;
-}
-
 /** Settles when none of `sockets`, which read nothing, is held any more. */
 async function areCut(sockets) {
   const began = performance.now();
   await until(WRITE_SECONDS + LATE_SECONDS, 'the attackers are cut',
-    () => !sockets.some(isHeld));
+    () => heldOf(sockets).length === 0, { everyMs: LOOK_MS });
   for (const socket of sockets) socket.destroy();
   const seconds = (performance.now() - began) / 1000;
   return `closed after ${seconds.toFixed(1)} s`;
@@ -589,7 +566,7 @@ async function slowReaders() {
       return attacker;
     });
     const sockets = attackers.map(({ socket }) => socket);
-    assert.ok(sockets.every(isHeld));
+    assert.equal(heldOf(sockets).length, sockets.length);
     return areCut(sockets);
   }, bounds);
   const many = Buffer.concat(Array(20000).fill(request('GET', '/health')));

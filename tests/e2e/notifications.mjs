@@ -2,9 +2,9 @@
 // notifications — no listener misses a change, and none disturbs another.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { Client, STREAMS, User } from './lib/client.mjs';
 import { Ear, Ears, greeted } from './lib/ears.mjs';
+import { LOOK_MS, heldOf } from './lib/kernel.mjs';
 import { Pool, Tally, below, workers } from './lib/load.mjs';
 import { startServer } from './lib/server.mjs';
 import { Key } from './lib/sign.mjs';
@@ -13,7 +13,6 @@ import { atEnd, diag, scaled, suite, test, until } from './lib/tap.mjs';
 const WRITE_TIMEOUT = 2;
 const GREETING = 5; // bytes: one empty message
 const MIB = 1 << 20;
-const TCP_ESTABLISHED = '01';
 // Kept for two stalled listeners, these would be four times the bound.
 const SHOUTS = 6000;
 const SHOUT_BYTES = 16 << 10;
@@ -146,18 +145,6 @@ async function shout(user, count, size) {
   return tally;
 }
 
-/** Whether the server still holds its end of this connection. */
-function established(server, wire) {
-  const port = (number) => number.toString(16).toUpperCase().padStart(4, '0');
-  const local = `0100007F:${port(server.port)}`;
-  const remote = `0100007F:${port(wire.socket.localPort)}`;
-  return readFileSync('/proc/net/tcp', 'utf8').split('\n').some((line) => {
-    const fields = line.trim().split(/\s+/);
-    return fields[1] === local && fields[2] === remote
-      && fields[3] === TCP_ESTABLISHED;
-  });
-}
-
 async function stalledCases(server) {
   const client = new Client(server.address);
   const key = new Key();
@@ -193,8 +180,8 @@ async function stalledCases(server) {
   await test('a listener whose socket is not read is closed in time',
     () => until(30, 'its end', () => {
       highest = Math.max(highest, server.rss());
-      return !remote.localPort || !established(server, deaf.wire);
-    }), { seconds: 40 });
+      return heldOf([remote]).length === 0;
+    }, { everyMs: LOOK_MS }), { seconds: 40 });
   await test('the writer is not held up by them', async () =>
     assert.deepEqual((await shouted).others('SUCCESS'), []));
   await test('the server\'s memory stays bounded', () => {

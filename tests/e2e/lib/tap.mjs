@@ -81,14 +81,16 @@ export function within(seconds, what, promise) {
 
 const POLL_MS = 5;
 
-/** Asks until `condition` holds; rejects after `seconds`. */
-export async function until(seconds, what, condition) {
+/** Asks until `condition` holds, every `everyMs`; rejects after `seconds`. */
+export async function until(
+  seconds, what, condition, { everyMs = POLL_MS } = {},
+) {
   const deadline = performance.now() + seconds * 1000;
   while (!await condition()) {
     if (performance.now() > deadline) {
       throw new Error(`${what}: not so after ${seconds} s`);
     }
-    await new Promise((resolve) => { setTimeout(resolve, POLL_MS); });
+    await new Promise((resolve) => { setTimeout(resolve, everyMs); });
   }
 }
 
