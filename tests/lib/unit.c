@@ -41,6 +41,11 @@ static bool left_out(const char *module)
 	return name && *name && argument && strcmp(argument, module) != 0;
 }
 
+static void begin_case(void)
+{
+	log_set_level(LOG_WARN); /* a line per call would hide the cases */
+}
+
 static TCase *case_of(Suite *suite, const struct unit_test *t)
 {
 	static const char *last_module;
@@ -51,6 +56,7 @@ static TCase *case_of(Suite *suite, const struct unit_test *t)
 	last = tcase_create(t->module);
 	last_module = t->module;
 	tcase_set_timeout(last, CASE_TIMEOUT_S);
+	tcase_add_checked_fixture(last, begin_case, NULL);
 	suite_add_tcase(suite, last);
 	return last;
 }
@@ -63,7 +69,6 @@ int main(int argc, char **argv)
 	SRunner *runner;
 	int failed;
 
-	log_set_level(LOG_WARN); /* a line per call would hide the cases */
 	argument = argc > 1 ? argv[1] : NULL;
 	for (t = first; t; t = t->next) {
 		if (!left_out(t->module))

@@ -214,7 +214,7 @@ TEST(concurrency, a_revision_never_appears_below_one_already_seen)
 {
 	struct op ops[WAITING] = {0};
 	struct tail tail = {0};
-	char ids[WAITING][16];
+	char ids[WAITING][32];
 	pthread_t thread;
 	uint64_t written = 0;
 
@@ -225,7 +225,8 @@ TEST(concurrency, a_revision_never_appears_below_one_already_seen)
 		for (int i = 0; i < WAITING; i++) {
 			struct user_id user = user_of(0);
 
-			(void)snprintf(ids[i], 16, "%d-%d", round, i);
+			(void)snprintf(
+				ids[i], sizeof(ids[i]), "%d-%d", round, i);
 			op_set(&ops[i], &user, ids[i], "x", 0);
 			op_submit(&s, 0, &ops[i]);
 		}

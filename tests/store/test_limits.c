@@ -102,7 +102,7 @@ TEST(limits, writes_that_go_together_are_counted_one_by_one)
 	enum { N = 20, MAX = 7 };
 	const struct limits seven = {.max_records = MAX};
 	struct op ops[N];
-	char ids[N][4];
+	char ids[N][16];
 	int n_ok = 0;
 
 	suite_begin(&s, 1);

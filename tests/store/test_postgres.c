@@ -442,7 +442,7 @@ TEST(postgres, while_it_is_away_all_is_refused_and_then_served)
 TEST(postgres, what_waits_while_it_is_away_for_a_moment_is_done)
 {
 	struct op ops[100];
-	char ids[100][8];
+	char ids[100][16];
 
 	suite_begin(&s, 1);
 	ck_assert_int_eq(set(&s, &alice, "a", "x", 0, NULL), STORE_OK);

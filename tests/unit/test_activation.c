@@ -34,6 +34,7 @@ static void put_listening(int at)
 
 static void check_refused(size_t n, const char *names, const char *sentence)
 {
+	memset(&activation, 0, sizeof(activation));
 	ck_assert_int_eq(activation_adopt(FIRST, n, names, &activation, &why),
 		ERR_INVALID);
 	ck_assert_str_eq(why.text, sentence);

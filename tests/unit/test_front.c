@@ -110,6 +110,7 @@ static const struct stream_events events = {
 static void set_up(void)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
+	context = NULL;
 	fake_clock_init(&time_now);
 	ck_assert_int_eq(loop_new(&time_now.clock, &loop), 0);
 	scratch = malloc(sizeof(*scratch));

@@ -237,6 +237,7 @@ static void set_up_with(uint32_t max_streams, bool own_windows)
 	options = (struct h2_options){
 		.max_streams = max_streams, .ping_min_ns = 5 * NS_PER_S};
 	log_set_level(LOG_ERROR); /* floods are told of */
+	memset(&metrics, 0, sizeof(metrics));
 	n_requests = 0;
 	n_goaways = n_pings = 0;
 	now_ns = NS_PER_S;

@@ -25,6 +25,12 @@ static const struct user_id alice = {{2, 1}}, bob = {{2, 2}};
 static struct hub *hub;
 static struct metrics metrics;
 
+static void set_up(void)
+{
+	memset(&metrics, 0, sizeof(metrics));
+	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+}
+
 static void listen_to(struct ear *e, const struct user_id *user)
 {
 	*e = (struct ear){.s.on_notice = on_notice, .hub = hub};
@@ -58,7 +64,7 @@ TEST(hub, a_change_reaches_its_users_subscribers_and_no_others)
 {
 	struct ear a1, a2, b;
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	listen_to(&a1, &alice);
 	listen_to(&a2, &alice);
 	listen_to(&b, &bob);
@@ -78,7 +84,7 @@ TEST(hub, the_callback_comes_when_an_empty_slot_fills)
 {
 	struct ear a;
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	listen_to(&a, &alice);
 	publish(&alice, "phone");
 	publish(&alice, "phone");
@@ -94,7 +100,7 @@ TEST(hub, merged_notices_of_different_clients_have_no_id)
 {
 	struct ear a;
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	listen_to(&a, &alice);
 	publish(&alice, "phone");
 	publish(&alice, "laptop");
@@ -115,7 +121,7 @@ TEST(hub, a_client_id_without_memory_becomes_none)
 {
 	struct ear a;
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	listen_to(&a, &alice);
 	mem_fail_after(0);
 	publish(&alice, "phone");
@@ -131,7 +137,7 @@ TEST(hub, subscribers_may_leave_while_they_are_told)
 {
 	struct ear a[3];
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	for (int i = 0; i < 3; i++) {
 		listen_to(&a[i], &alice);
 		a[i].leaves = true;
@@ -148,7 +154,7 @@ TEST(hub, nudge_reaches_everybody_without_an_id)
 {
 	struct ear a, b;
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	listen_to(&a, &alice);
 	listen_to(&b, &bob);
 	publish(&alice, "phone");
@@ -165,7 +171,7 @@ TEST(hub, subscribing_without_memory_fails_cleanly)
 	struct ear a = {.s.on_notice = on_notice};
 	long n;
 
-	ck_assert_int_eq(hub_new(&metrics, &hub), 0);
+	set_up();
 	for (n = 0;; n++) {
 		mem_fail_after(n);
 		if (hub_subscribe(hub, &a.s, &alice) == 0)

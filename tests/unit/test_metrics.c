@@ -13,6 +13,12 @@
 static struct metrics one, two;
 static char text[METRICS_TEXT_MAX + 1];
 
+static void set_up(void)
+{
+	memset(&one, 0, sizeof(one));
+	memset(&two, 0, sizeof(two));
+}
+
 /* What is asked for now, as text. */
 static void write_text(void)
 {
@@ -48,6 +54,7 @@ TEST(metrics, series_have_names_of_their_own)
 	char *line, *end;
 	size_t n = 0, i;
 
+	set_up();
 	for (i = 0; i < METRIC_N; i++)
 		metrics_set(&one, i, INT64_MAX);
 	write_text();
@@ -69,6 +76,7 @@ TEST(metrics, series_have_names_of_their_own)
 
 TEST(metrics, threads_counts_add_up)
 {
+	set_up();
 	metrics_call(&one, METRIC_METHOD_SET_RECORD, METRIC_CODE_OK);
 	metrics_call(&two, METRIC_METHOD_SET_RECORD, METRIC_CODE_OK);
 	metrics_call(&two, METRIC_METHOD_GET_LOCK, METRIC_CODE_UNAUTHENTICATED);
@@ -92,6 +100,7 @@ TEST(metrics, a_bucket_holds_what_is_not_above_its_bound)
 {
 	size_t slot = metrics_call_time(METRIC_METHOD_GET_LOCK);
 
+	set_up();
 	metrics_duration(&one, slot, -5);
 	metrics_duration(&one, slot, 10 * NS_PER_US);
 	metrics_duration(&two, slot, 10 * NS_PER_US + 1);
@@ -122,6 +131,7 @@ TEST(metrics, every_duration_finds_its_bucket)
 	int64_t bound = 0, decade = NS_PER_US;
 	size_t i;
 
+	set_up();
 	for (i = 0; i < METRIC_DURATION_BOUNDS; i++) {
 		bound = steps[i % 3] * decade;
 		if (i % 3 == 2)
@@ -141,6 +151,7 @@ TEST(metrics, every_duration_finds_its_bucket)
 
 TEST(metrics, what_is_not_there_has_no_time)
 {
+	set_up();
 	write_text();
 	ck_assert_ptr_null(strstr(text, "\ntallyd_crl_fetched_timestamp"));
 	ck_assert_ptr_null(strstr(text, "\ntallyd_store_info"));
