@@ -3,10 +3,11 @@
 // asks disturbs nobody.
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { Authority, LOOPBACK, RevocationList } from './lib/ca.mjs';
 import { Client, User, encode, status } from './lib/client.mjs';
 import { Pool, atOnce, below, workers } from './lib/load.mjs';
@@ -16,7 +17,8 @@ import {
 import { connect } from './lib/postgres.mjs';
 import { FRAME, Session, Wire, frame, h2frame, requestHeaders }
   from './lib/raw.mjs';
-import { Server, startServer, temporaryDirectory } from './lib/server.mjs';
+import { Server, binaryPath, startServer, temporaryDirectory }
+  from './lib/server.mjs';
 import { Channel, contract } from './lib/service.mjs';
 import { Key } from './lib/sign.mjs';
 import { POSTGRES } from './lib/store.mjs';
@@ -33,6 +35,7 @@ const PROMTOOL = spawnSync('promtool', ['--version']).status === 0;
 const SHARDS = 4;
 const CALLS = scaled(2000, 400);
 const CONNECTIONS_MAX = 32; // at the metrics' own port
+const MANY = String(16384 + 500); // more than STORE_QUEUE_MAX
 const INSTANCE = '6f9619ff-8b86-d011-b42d-00c04fc964ff';
 const health = contract(
   'grpc/health/v1/health.proto')['grpc.health.v1.Health'];
@@ -645,6 +648,38 @@ async function holdPostgres(server) {
   };
 }
 
+const hold = POSTGRES ? holdPostgres : holdSqlite;
+
+/** More writes at once than the store lets wait. */
+async function queueCase() {
+  const title = 'a full queue of the store: who is turned away is counted';
+  const load = path.join(path.dirname(binaryPath()), 'bench/load');
+  if (!existsSync(load)) {
+    skip(title, 'needs a build with -Dbench=true');
+    return;
+  }
+  await test(title, async () => {
+    const { server, metrics } = await serve({
+      SHARDS: '1', MAX_RATE_PER_USER: '0', LOG_LEVEL: 'warn' });
+    const turnedAway = () => metrics.value(rejected('store_queue'));
+    const release = await hold(server);
+    const writers = promisify(execFile)(load, ['set-new', '--callers', MANY,
+      '--requests', MANY, '--connections', '200', '--users', '64',
+      '--data-bytes', '16', '--address', server.address]);
+    try {
+      await until(30, 'some are', async () => await turnedAway() > 0);
+    } finally {
+      await release();
+    }
+    const { good, bad } = JSON.parse((await writers).stdout);
+    diag(`${good} written, ${bad} turned away`);
+    assert.equal(await turnedAway(), bad);
+    assert.equal(await metrics.value(
+      calls('sync.Syncer/SetRecord', 'RESOURCE_EXHAUSTED')), bad);
+    await server.stop();
+  }, { seconds: 60 });
+}
+
 const QUEUED = 'tallyd_store_queue_length{queue="writes"}';
 
 async function storeCases({ server, metrics }) {
@@ -672,8 +707,7 @@ async function storeCases({ server, metrics }) {
   });
   await test('while writes stand still it is told, and how many wait',
     async () => {
-      const release = POSTGRES ? await holdPostgres(server)
-        : await holdSqlite(server);
+      const release = await hold(server);
       const writes = [];
       try {
         await until(5, 'they wait', async () => {
@@ -937,6 +971,7 @@ suite(async () => {
   await connectionCases(served);
   await exactCase(served);
   await slowCases();
+  await queueCase();
   await absentCases(served);
   await pageCases(served);
   if (!POSTGRES) {
