@@ -10,20 +10,22 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path[:0] = [HERE, os.path.join(ROOT, 'tests', 'lib')]
 
 import postgres  # noqa: E402  tests/lib/postgres.py
+from ports import free_port  # noqa: E402  tests/lib/ports.py
 import report  # noqa: E402
 import scenarios  # noqa: E402
 import tallyd  # noqa: E402  tests/lib/tallyd.py
@@ -40,32 +42,35 @@ class Failed(Exception):
     """A scenario could not be measured."""
 
 
-def free_port():
-    """Below those that the kernel gives to clients, which are many here."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(('127.0.0.1', port))
-            return port
-
-
 class Server(tallyd.Server):
     """As its users start it, but for ports and store."""
 
     def __init__(self, build, environment, tls):
         self.web_address = f'127.0.0.1:{free_port()}'
+        self.metrics_address = f'127.0.0.1:{free_port()}'
         env = {**environment,
                'MAX_RATE_PER_USER': '0',  # few users ask for all
                'CORE_DUMPS': 'on',  # else only root may read its I/O counts
                'GRPC_LISTEN_ADDRESS': f'127.0.0.1:{free_port()}',
                'GRPC_WEB_LISTEN_ADDRESS': self.web_address,
-               'METRICS_LISTEN_ADDRESS': '127.0.0.1:0'}
+               'METRICS_LISTEN_ADDRESS': self.metrics_address}
         if 'SHARDS' in os.environ:
             env['SHARDS'] = os.environ['SHARDS']
         if tls:
             env['TLS_CERT_FILE'] = tls.certificate
             env['TLS_KEY_FILE'] = tls.key
         super().__init__([os.path.join(build, 'tallyd')], env)
+
+    def mean_batch(self):
+        """How many operations a transaction had; 0 when there was none."""
+        with urllib.request.urlopen(
+                f'http://{self.metrics_address}/metrics') as answer:
+            text = answer.read().decode()
+        total, count = (
+            float(re.search(f'^tallyd_store_batch_operations_{what} (.*)$',
+                            text, re.MULTILINE)[1])
+            for what in ('sum', 'count'))
+        return total / count if count else 0
 
 
 class Peer:
@@ -240,21 +245,26 @@ class Bench:
     def recover(self):
         return run_json(self.program('limits'), 'recover')['cpu_us']
 
-    def limits_of(self, scenario, store):
+    def limits_of(self, scenario, store, batch):
         """What the store reaches in process, on a place of its own; of a full
-        one, with users that nobody else writes."""
+        one, with users that nobody else writes. The writer alone has as many
+        to write at once as the server's had, `batch`, or all callers'."""
         with self.store(store).place(scenario.full) as (_, where):
             amount = max(int(scenario.requests * self.options.scale * 0.5),
                          2 * scenario.callers)
 
-            def run(recover, first_user):
+            def run(recover, callers, first_user, records=0):
                 return run_json(
                     self.program('limits'), 'store', where, str(recover),
-                    str(scenario.callers), str(amount), str(scenario.data),
-                    str(scenario.users), str(first_user))
+                    str(callers), str(amount), str(scenario.data),
+                    str(scenario.users), str(first_user), str(records))
+            if scenario.limit == 'list':
+                return {'list_in_process': run(1, scenario.callers, 0,
+                                               scenario.records)}
             first = scenarios.USERS
-            return {'in_process': run(1, first),
-                    'writer_alone': run(0, 2 * first)}
+            alone = max(round(batch), 1) if batch else scenario.callers
+            return {'in_process': run(1, scenario.callers, first),
+                    'writer_alone': run(0, alone, 2 * first)}
 
     def load(self, scenario, store, transport, server):
         arguments = scenario.arguments(self.options.scale)
@@ -324,13 +334,19 @@ class Bench:
             try:
                 with self.crowd(scenario, server):
                     row.update(self.load(scenario, store, transport, server))
+                if scenario.limit == 'store':
+                    row['batch'] = server.mean_batch()
             finally:
                 server.stop()
         if scenario.limit:
             # The machine may be slower in one moment than in the next.
             row['recover_us'] = (before + self.recover()) / 2
-        if scenario.limit == 'store':
-            row.update(self.limits_of(scenario, store))
+        if scenario.limit in ('store', 'list'):
+            row.update(self.limits_of(scenario, store, row.get('batch')))
+        if scenario.name == 'fanout-one':
+            row['floor'] = run_json(
+                self.program('limits'), 'fanout',
+                str(scenario.scaled_listeners(self.options.scale)))
         if scenario.callers == 1 and 'in_process' in row and (
                 store == 'sqlite'):
             row['disk'] = run_json(self.program('limits'), 'disk',

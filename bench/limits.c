@@ -5,10 +5,13 @@
  *
  *   limits recover              signatures to users, nothing else
  *   limits disk DIRECTORY       append 4 KiB, fdatasync
+ *   limits fanout LISTENERS     tell so many sockets, read what they were told
  *   limits store DIRECTORY|URL RECOVER CALLERS REQUESTS DATA_BYTES USERS FIRST
- *                               SetRecord of new ids through store.h, without
+ *          RECORDS              SetRecord of new ids through store.h, without
  *                               a network, by USERS users from number FIRST
- *                               on; RECOVER is 1 to recover each one's user */
+ *                               on; RECOVER is 1 to recover each one's user.
+ *                               If RECORDS is not 0 each has so many, and they
+ *                               are listed instead */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
+#include "bench/fanout_floor.h"
 #include "bench/histogram.h"
 #include "bench/process.h"
 #include "bench/script.h"
@@ -28,6 +33,8 @@
 #define RECOVER_NS  (NS_PER_S / 4)
 #define DISK_NS	    (NS_PER_S / 2)
 #define BLOCK_BYTES 4096
+#define ROUNDS	    100
+#define PAGE_BYTES  (1024 * 1024)
 #define FILE_BYTES  (64 * 1024 * 1024) /* then from its start again */
 
 static int64_t now_ns(void)
@@ -40,13 +47,24 @@ static double us(int64_t ns)
 	return (double)ns / 1000;
 }
 
-static int make_script(struct options *o, struct script *ret_script)
+static void print_histogram(const struct histogram *h)
+{
+	(void)printf("{\"n\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f}\n",
+		(unsigned long long)h->n, us(histogram_at(h, 0.5)),
+		us(histogram_at(h, 0.99)));
+}
+
+typedef int script_fn(const struct options *o, struct signer *signer,
+	struct script *ret_script);
+
+static int make_script(
+	const struct options *o, script_fn *make, struct script *ret_script)
 {
 	CLEANUP(signer_free)
 	struct signer *signer = NULL;
 	int r = signer_new(&signer);
 
-	return r == 0 ? script_calls(o, signer, ret_script) : r;
+	return r == 0 ? make(o, signer, ret_script) : r;
 }
 
 /* ---- recover ---- */
@@ -68,7 +86,7 @@ static int recover(void)
 	int r = signature_verifier_new(&v);
 
 	if (r == 0)
-		r = make_script(&o, &s);
+		r = make_script(&o, script_calls, &s);
 	if (r == 0)
 		r = process_look(getpid(), &before);
 	began = now_ns();
@@ -120,17 +138,28 @@ static int disk(const char *directory)
 	}
 	(void)unlink(path); /* in a directory of the caller's */
 	if (r == 0)
-		(void)printf("{\"n\": %llu, \"p50_us\": %.1f, \"p99_us\":"
-			     " %.1f}\n",
-			(unsigned long long)h->n, us(histogram_at(h, 0.5)),
-			us(histogram_at(h, 0.99)));
+		print_histogram(h);
+	return r;
+}
+
+/* ---- fanout ---- */
+
+static int fanout(size_t listeners)
+{
+	CLEANUP(mem_free_ptr)
+	struct histogram *h = mem_zalloc(sizeof(*h));
+	int r = h ? fanout_floor(listeners, ROUNDS, h) : ERR_NOMEM;
+
+	if (r == 0)
+		print_histogram(h);
 	return r;
 }
 
 /* ---- store ---- */
 
-struct writes {
-	const struct script *script;
+/* Calls of a script, made in process. */
+struct work {
+	const struct script *script;	    /* ref */
 	struct store_port *port;	    /* ref */
 	const struct signature_verifier *v; /* ref; NULL: users are known */
 	struct user_id *users;		    /* own */
@@ -140,39 +169,36 @@ struct writes {
 
 struct slot {
 	struct store_op op;
-	struct writes *all;
+	struct work *all;
+	uint32_t n_changes; /* that a list is to find */
 	char id[RECORD_ID_MAX + 1], client_id[64];
 };
 
-static void write_next(struct slot *slot);
+static void ask_next(struct slot *slot);
+
+static bool is_good(const struct slot *slot)
+{
+	if (slot->op.outcome != STORE_OK)
+		return false;
+	return slot->op.kind == STORE_SET_RECORD ||
+	       slot->op.list_changes.n_records == slot->n_changes;
+}
 
 static void on_done(struct store_op *op)
 {
 	struct slot *slot = CONTAINER_OF(op, struct slot, op);
 
 	slot->all->under_way--;
-	if (op->outcome == STORE_OK)
+	if (is_good(slot))
 		slot->all->good++;
-	write_next(slot);
+	if (op->kind == STORE_LIST_CHANGES)
+		buf_release(&op->list_changes.page);
+	ask_next(slot);
 }
 
-static void write_next(struct slot *slot)
+static void prepare_set(struct slot *slot, const struct question *q)
 {
-	struct writes *w = slot->all;
-	const struct request *request;
-	const struct question *q;
-
-	if (w->next >= w->script->n || w->failed)
-		return;
-	request = &w->script->requests[w->next++];
-	q = &request->question;
-	memset(&slot->op, 0, sizeof(slot->op));
 	slot->op.kind = STORE_SET_RECORD;
-	slot->op.done = on_done;
-	slot->op.user = w->users[q->user];
-	if (w->v)
-		w->failed = signature_recover(w->v, request->signature.digest,
-			request->signature.bytes, &slot->op.user);
 	request_record_id(q, slot->id, sizeof(slot->id));
 	request_client_id(q, slot->client_id, sizeof(slot->client_id));
 	slot->op.set_record = (struct store_set_record){
@@ -182,6 +208,49 @@ static void write_next(struct slot *slot)
 		.client_id = slice_str(slot->client_id),
 		.has_client_id = true,
 	};
+}
+
+/* The least that a page can do: to have the bytes. */
+static int copy_record(struct buf *page, const struct store_record *record)
+{
+	int r = buf_append(page, record->id.ptr, record->id.len);
+
+	return r < 0 ? r : buf_append(page, record->data.ptr, record->data.len);
+}
+
+static void prepare_list(struct slot *slot, const struct question *q)
+{
+	slot->op.kind = STORE_LIST_CHANGES;
+	slot->n_changes = q->n_changes;
+	slot->op.list_changes = (struct store_list_changes){
+		.since = q->since_revision,
+		.max_records = UINT32_MAX,
+		.encode = copy_record,
+		.max_bytes = PAGE_BYTES,
+	};
+	buf_init(&slot->op.list_changes.page, PAGE_BYTES);
+}
+
+static void ask_next(struct slot *slot)
+{
+	struct work *w = slot->all;
+	const struct request *request;
+	const struct question *q;
+
+	if (w->next >= w->script->n || w->failed)
+		return;
+	request = &w->script->requests[w->next++];
+	q = &request->question;
+	memset(&slot->op, 0, sizeof(slot->op));
+	slot->op.done = on_done;
+	slot->op.user = w->users[q->user];
+	if (w->v)
+		w->failed = signature_recover(w->v, request->signature.digest,
+			request->signature.bytes, &slot->op.user);
+	if (q->method == METHOD_LIST_CHANGES)
+		prepare_list(slot, q);
+	else
+		prepare_set(slot, q);
 	w->under_way++;
 	store_submit(w->port, &slot->op);
 }
@@ -195,7 +264,7 @@ static void on_lost(void *ctx UNUSED)
 {
 }
 
-static int know_users(struct writes *w, uint32_t n)
+static int know_users(struct work *w, uint32_t n)
 {
 	CLEANUP(signer_free)
 	struct signer *signer = NULL;
@@ -210,36 +279,68 @@ static int know_users(struct writes *w, uint32_t n)
 	return r;
 }
 
-/* Runs the writes with so many under way. */
-static int write_all(struct writes *w, struct loop *loop, uint32_t callers)
+/* How many writes a transaction had, on average: what the histogram's buckets
+ * count, and its sum behind them. */
+static double mean_batch(const struct store *st, struct loop *loop)
+{
+	struct metrics_sum *sum = mem_zalloc(sizeof(*sum));
+	const uint64_t *sizes;
+	uint64_t n = 0;
+	double mean;
+	size_t i;
+
+	if (!sum)
+		return 0;
+	store_metrics(st, sum);
+	metrics_sum_add(sum, loop_metrics(loop));
+	sizes = &sum->value[METRIC_BATCH_SIZE];
+	for (i = 0; i <= METRIC_AMOUNT_BOUNDS; i++)
+		n += sizes[i];
+	mean = n > 0 ? (double)sizes[i] / (double)n : 0;
+	mem_free(sum);
+	return mean;
+}
+
+/* Makes the script's calls with so many under way. */
+static int run(struct work *w, const struct script *script, struct loop *loop,
+	uint32_t callers)
 {
 	struct slot *slots = mem_zalloc(callers * sizeof(*slots));
-	struct process_usage before = {0}, after = {0};
-	int64_t began = now_ns(), took;
 	uint32_t i;
 	int r = slots ? 0 : ERR_NOMEM;
 
-	if (r == 0)
-		r = process_look(getpid(), &before);
+	w->script = script;
+	w->next = w->good = 0;
 	for (i = 0; r == 0 && i < callers; i++) {
 		slots[i].all = w;
-		write_next(&slots[i]);
+		ask_next(&slots[i]);
 	}
 	while (r == 0 && w->under_way > 0)
 		r = loop_turn(loop, -1);
+	mem_free(slots);
+	return r == 0 && w->good < script->n ? ERR_IO : r;
+}
+
+static int measure(struct work *w, const struct script *script,
+	const struct store *st, struct loop *loop, uint32_t callers)
+{
+	struct process_usage before = {0}, after = {0};
+	int64_t began = now_ns(), took;
+	int r = process_look(getpid(), &before);
+
+	if (r == 0)
+		r = run(w, script, loop, callers);
 	took = now_ns() - began;
 	if (r == 0)
 		r = process_look(getpid(), &after);
-	mem_free(slots);
-	if (r == 0 && w->good < w->script->n)
-		r = ERR_IO;
 	if (r == 0)
 		(void)printf("{\"n\": %zu, \"rate\": %.0f, \"cpu_us\": %.2f,"
-			     " \"written_bytes\": %.0f}\n",
+			     " \"written_bytes\": %.0f, \"batch\": %.1f}\n",
 			w->good, (double)w->good * 1e9 / (double)took,
 			us(after.cpu_ns - before.cpu_ns) / (double)w->good,
 			(double)(after.written_bytes - before.written_bytes) /
-				(double)w->good);
+				(double)w->good,
+			mean_batch(st, loop));
 	return r;
 }
 
@@ -264,28 +365,34 @@ static int open_store(const char *where, struct loop *loop,
 	return store_attach(*ret_store, loop, &listener, ret_port);
 }
 
-static int store(const char *where, struct options *o, bool with_recovery)
+static int store(const char *where, const struct options *o, bool with_recovery)
 {
 	CLEANUP(signature_verifier_free)
 	struct signature_verifier *v = NULL;
 	CLEANUP(script_release)
-	struct script s = {0};
-	struct writes w = {.script = &s};
+	struct script before = {0};
+	CLEANUP(script_release)
+	struct script calls = {0};
+	struct work w = {0};
 	struct loop *loop = NULL;
 	struct store *st = NULL;
-	int r = make_script(o, &s);
+	int r = make_script(o, script_before, &before);
 
-	if (r == 0 && with_recovery)
-		r = signature_verifier_new(&v);
+	if (r == 0)
+		r = make_script(o, script_calls, &calls);
 	if (r == 0)
 		r = know_users(&w, o->first_user + o->users);
 	if (r == 0)
 		r = loop_new(&clock_system, &loop);
-	w.v = v;
 	if (r == 0)
 		r = open_store(where, loop, &st, &w.port);
 	if (r == 0)
-		r = write_all(&w, loop, o->callers);
+		r = run(&w, &before, loop, o->callers);
+	if (r == 0 && with_recovery)
+		r = signature_verifier_new(&v);
+	w.v = v;
+	if (r == 0)
+		r = measure(&w, &calls, st, loop, o->callers);
 	if (w.port)
 		store_detach(&w.port);
 	if (st)
@@ -312,12 +419,17 @@ int main(int argc, char **argv)
 		r = recover();
 	} else if (!strcmp(what, "disk") && argc == 3) {
 		r = disk(argv[2]);
-	} else if (!strcmp(what, "store") && argc == 9) {
+	} else if (!strcmp(what, "fanout") && argc == 3) {
+		r = fanout(number(argv[2]));
+	} else if (!strcmp(what, "store") && argc == 10) {
 		o.callers = number(argv[4]);
 		o.requests = number(argv[5]);
 		o.data_bytes = number(argv[6]);
 		o.users = number(argv[7]);
 		o.first_user = number(argv[8]);
+		o.records = o.find = number(argv[9]);
+		if (o.records > 0)
+			o.scenario = SCENARIO_LIST;
 		r = store(argv[2], &o, number(argv[3]) == 1);
 	}
 	if (r < 0)

@@ -9,10 +9,12 @@ import subprocess
 
 HEAD = (f'{"scenario":15} {"store":8} {"over":5} {"per s":>7} {"p50":>7} '
         f'{"p90":>7} {"p99":>7} {"p99.9":>7} {"bad":>4} {"CPU":>6} '
-        f'{"limit":>6} {"ratio":>5} {"writer":>6} {"cores":>5} {"peak":>6} '
+        f'{"limit":>6} {"ratio":>5} {"batch":>5} {"writer":>6} {"cores":>5} '
+        f'{"peak":>6} '
         f'{"written":>8}')
 UNITS = ('latencies in ms; CPU and limit in µs a call; ratio is CPU / limit; '
-         'writer: share of the rate that the store reaches alone, in process; '
+         'batch: writes in a transaction; writer: share of the rate that the '
+         'store reaches in process, without recovery, with such batches; '
          'cores: that server and load generator kept busy; peak RSS in MiB; '
          'written: bytes a call')
 
@@ -68,6 +70,7 @@ def line(row):
         number(row['bad'], 0, 4), number(used if calls else None, 1, 6),
         number(least, 1, 6),
         number(used / least if used and least else None, 2, 5),
+        number(row.get('batch'), 1, 5),
         number(rate(row) / alone['rate'] if alone else None, 2, 6),
         number(cores(row), 1, 5),
         number(server and server['peak'] / 2**20, 1, 6),
@@ -83,12 +86,22 @@ def notes(row):
     if 'disk' in row:
         floor = row['recover_us'] + row['disk']['p50_us']
         yield (f'    p50 is {latency(row, "p50") - floor:.0f} µs over recovery'
-               f' + one fdatasync ({floor:.0f} µs)')
+               f' + one fdatasync ({floor:.0f} µs); in process, without a '
+               f'network, a call takes {1e6 / row["in_process"]["rate"]:.0f}'
+               f' µs')
+    if 'list_in_process' in row:
+        yield (f'    in process, without a network: '
+               f'{row["list_in_process"]["cpu_us"]:.1f} µs of CPU')
     if 'wakes_us' in row:
         yield (f'    told after the write was sent: p50 '
                f'{row["wakes_us"]["p50"] / 1000:.2f} ms, p99 '
                f'{row["wakes_us"]["p99"] / 1000:.2f} ms; the last one after '
-               f'its answer: p99 {row["last_us"]["p99"] / 1000:.2f} ms')
+               f'its answer: p50 {row["last_us"]["p50"] / 1000:.2f} ms, p99 '
+               f'{row["last_us"]["p99"] / 1000:.2f} ms')
+    if 'floor' in row:
+        yield (f'    so many sockets written to and read, nothing else: p50 '
+               f'{row["floor"]["p50_us"] / 1000:.2f} ms, p99 '
+               f'{row["floor"]["p99_us"] / 1000:.2f} ms')
     if row['scenario'].startswith('idle') and server:
         count = row['good']
         each = (server['rss_before'] - server['rss_idle']) / count / 1024

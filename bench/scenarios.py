@@ -26,8 +26,10 @@ class Scenario:
     callers: int = 64
     requests: int = 20_000
     options: tuple = ()    # further ones of the load generator
-    # 'recover', also 'store' for writes that are grouped; None for listeners.
+    # 'recover', also 'store' for writes that are grouped, and 'list' for lists
+    # of all `records`; None for listeners.
     limit: str = 'recover'
+    records: int = 0
     data: int = 256
     users: int = USERS
     listeners: int = 0
@@ -41,12 +43,14 @@ class Scenario:
     stores: tuple = ('sqlite',)
     transports: tuple = ('plain',)
 
+    def scaled_listeners(self, scale):
+        return self.listeners and max(int(self.listeners * scale), 10)
+
     def arguments(self, scale):
         """For the load generator; `scale` is the share of the usual amount."""
         requests = max(int(self.requests * scale), 2 * self.callers, 20)
-        listeners, users = self.listeners, self.users
+        listeners, users = self.scaled_listeners(scale), self.users
         if listeners:
-            listeners = max(int(listeners * scale), 10)
             users = min(users, listeners)
         return [self.kind, '--callers', str(self.callers),
                 '--requests', str(requests), '--users', str(users),
@@ -73,7 +77,8 @@ def by_callers():
         yield Scenario(
             f'list-100-{callers}',
             f'ListChanges, 100 records, {callers} callers', 'list', callers,
-            amount // 2, ('--records', '100'), curve='ListChanges of 100',
+            amount // 2, ('--records', '100'), limit='list', records=100,
+            curve='ListChanges of 100',
             stores=BOTH, transports=('plain', 'tls')
             if callers == 64 else ('plain',))
     for callers, amount in AMOUNT.items():
