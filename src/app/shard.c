@@ -8,8 +8,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/places.h"
 #include "config/limits.h"
 #include "http/conn.h"
+#include "http/h2_memory.h"
 #include "loop/loop.h"
 #include "loop/thread.h"
 #include "proto/descriptors.h"
@@ -38,6 +40,7 @@ struct shard {
 	struct conn_options conn_options;
 	struct stream_scratch scratch;
 	struct http_budget budget;
+	struct places places; /* of HTTP/2's sessions */
 	struct conn_host ports[PORTS];
 	int64_t drain_spread_ns;
 	pthread_t thread;
@@ -251,6 +254,7 @@ static void release_connections(struct shard *s)
 	for (port = 0; port < PORTS; port++)
 		conn_host_release(&s->ports[port]);
 	stream_scratch_release(&s->scratch);
+	places_release(&s->places);
 }
 
 static void *shard_main(void *arg)
@@ -330,7 +334,8 @@ static int set_up(struct shard *s, const struct shard_shared *shared)
 	};
 	s->conn_options = (struct conn_options){
 		.h2 = {.max_streams = config->max_streams,
-			.ping_min_ns = seconds(config->keepalive_min_time_s)},
+			.ping_min_ns = seconds(config->keepalive_min_time_s),
+			.places = &s->places},
 		.write_timeout_ns = seconds(config->listener_write_timeout_s),
 		.keepalive_ns = seconds(config->keepalive_time_s),
 		.keepalive_timeout_ns = seconds(config->keepalive_timeout_s),
@@ -339,6 +344,7 @@ static int set_up(struct shard *s, const struct shard_shared *shared)
 	/* The other half is for calls to end in. */
 	s->drain_spread_ns = seconds(config->drain_timeout_s) / 2;
 	stream_scratch_init(&s->scratch);
+	places_init(&s->places, H2_PLACE_BYTES);
 	s->health_timer.on_due = on_health;
 	on_health(&s->health_timer);
 	s->budget.metrics = loop_metrics(s->loop);

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* What one arena, the heap of a thread or two, keeps: twice the largest page of
  * a list, which doubles as it grows. malloc's default of 128 KiB is less than
@@ -79,6 +80,28 @@ void *mem_dup(const void *ptr, size_t len)
 void mem_free(void *ptr)
 {
 	free(ptr);
+}
+
+/* Huge pages would be there as a whole when a byte of them is. */
+void *mem_map(size_t size)
+{
+	void *ptr;
+
+	if (planned_failure())
+		return NULL;
+	ptr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ptr == MAP_FAILED)
+		return NULL;
+	(void)madvise(
+		ptr, size, MADV_NOHUGEPAGE); /* a kernel without is fine */
+	return ptr;
+}
+
+void mem_unmap(void *ptr, size_t size)
+{
+	if (ptr)
+		(void)munmap(ptr, size);
 }
 
 void mem_free_ptr(void *ptr_to_ptr)

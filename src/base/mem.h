@@ -25,6 +25,12 @@ MUSTCHECK void *mem_dup(const void *ptr, size_t len);
 /* NULL is fine. */
 void mem_free(void *ptr);
 
+/* Pages of their own, all zero, which take memory when they are touched. NULL
+ * when there are none. */
+MUSTCHECK void *mem_map(size_t size);
+/* NULL is fine. */
+void mem_unmap(void *ptr, size_t size);
+
 /* For CLEANUP on plain heap pointers: frees *ptr_to_ptr. */
 void mem_free_ptr(void *ptr_to_ptr);
 

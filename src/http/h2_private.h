@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "http/exchange.h"
 #include "http/h2_guard.h"
+#include "http/h2_memory.h"
 #include "http/h2_session.h"
 
 #define FRAME_HEADER_LEN 9 /* RFC 9113 section 4.1 */
@@ -28,6 +29,7 @@ struct frame_walk {
 struct h2_session {
 	struct session session;
 	nghttp2_session *ng;		      /* own */
+	struct h2_memory memory;	      /* ng's */
 	const struct h2_options *options;     /* ref */
 	const struct exchange_server *server; /* ref */
 	const struct log_ctx *log;	      /* ref */

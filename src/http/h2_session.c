@@ -17,30 +17,6 @@
  * SETTINGS frame on its way out (patch_settings). */
 #define NG_STREAMS_UNLIMITED 0x7fffffff
 
-static void *ng_malloc(size_t size, void *ctx UNUSED)
-{
-	return mem_alloc(size);
-}
-
-static void ng_free(void *ptr, void *ctx UNUSED)
-{
-	mem_free(ptr);
-}
-
-static void *ng_calloc(size_t n, size_t size, void *ctx UNUSED)
-{
-	size_t total;
-
-	if (__builtin_mul_overflow(n, size, &total))
-		return NULL;
-	return mem_zalloc(total);
-}
-
-static void *ng_realloc(void *ptr, size_t size, void *ctx UNUSED)
-{
-	return mem_realloc(ptr, size);
-}
-
 /* The peer is told to calm down and why, for its log, and then the connection
  * ends. nghttp2 sends no reason with its last GOAWAY, hence two. */
 static void give_up_on_peer(struct h2_session *s, const char *why)
@@ -362,12 +338,7 @@ static int make_callbacks(nghttp2_session_callbacks **ret_callbacks)
 
 static int make_ng(struct h2_session *s)
 {
-	static nghttp2_mem memory = {
-		.malloc = ng_malloc,
-		.free = ng_free,
-		.calloc = ng_calloc,
-		.realloc = ng_realloc,
-	};
+	nghttp2_mem memory = h2_memory_hooks(&s->memory);
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	int r;
@@ -427,6 +398,7 @@ static void h2_free(struct session *session)
 			CONTAINER_OF(s->streams.next, struct h2_stream, node));
 	session_release(session);
 	nghttp2_session_del(s->ng);
+	h2_memory_release(&s->memory);
 	mem_free(s);
 }
 
@@ -619,6 +591,7 @@ int h2_session_new(const struct h2_options *options,
 	s->session.patience_ns = now_ns + H2_HANDSHAKE_NS;
 	s->session.budget = budget;
 	leftovers_init(&s->session.leftovers);
+	s->memory.places = options->places;
 	s->options = options;
 	s->server = server;
 	s->log = log;

@@ -47,6 +47,9 @@
 struct h2_options {
 	uint32_t max_streams; /* advertised; more are refused, one by one */
 	int64_t ping_min_ns;  /* see h2_guard.h */
+	/* ref; of H2_PLACE_BYTES, the sessions' threads'; NULL: see
+	 * h2_memory.h */
+	struct places *places;
 };
 
 /* `options`, `server`, `log` and `budget` outlive the session. A PING's answer

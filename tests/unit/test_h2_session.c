@@ -7,7 +7,9 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/places.h"
 #include "http/h2_guard.h"
+#include "http/h2_memory.h"
 
 #include "lib/unit.h"
 
@@ -31,6 +33,7 @@ enum behaviour {
 	DECLINE /* take no request */
 };
 
+static struct places places;
 static struct h2_options options;
 static struct session *session;
 static struct metrics metrics;
@@ -234,8 +237,10 @@ static void make_client(bool own_windows)
 
 static void set_up_with(uint32_t max_streams, bool own_windows)
 {
-	options = (struct h2_options){
-		.max_streams = max_streams, .ping_min_ns = 5 * NS_PER_S};
+	places_init(&places, H2_PLACE_BYTES);
+	options = (struct h2_options){.max_streams = max_streams,
+		.ping_min_ns = 5 * NS_PER_S,
+		.places = &places};
 	log_set_level(LOG_ERROR); /* floods are told of */
 	memset(&metrics, 0, sizeof(metrics));
 	n_requests = 0;
@@ -273,6 +278,8 @@ static void tear_down(void)
 	nghttp2_session_del(client);
 	for (size_t i = 0; i < ARRAY_LEN(replies); i++)
 		buf_release(&replies[i].body);
+	ck_assert_uint_eq(places.n_unused, places.n);
+	places_release(&places);
 }
 
 /* Bytes to the server, at most `step` at a time. Returns as receive() does. */
@@ -1307,6 +1314,7 @@ TEST(h2_session, survives_every_failing_allocation)
 		set_up();
 		session_free(&session);
 		nghttp2_session_del(client);
+		places_release(&places); /* to be made anew, or not */
 		(void)mem_fail_after(n);
 		r = h2_session_new(&options, &server, NULL, &budget, on_output,
 			NULL, now_ns, &session);
@@ -1318,6 +1326,7 @@ TEST(h2_session, survives_every_failing_allocation)
 			happened = mem_fail_after(-1);
 			ck_assert_int_eq(r, ERR_NOMEM);
 			ck_assert_ptr_null(session);
+			places_release(&places);
 		}
 		n++;
 	} while (happened);
