@@ -316,6 +316,14 @@ static int draw_request_ids(struct shard *s)
 		       : ERR_SYS;
 }
 
+/* Where a page is larger than what a session touches in the heap, places would
+ * take more. */
+static struct places *places_if_worth(struct places *p)
+{
+	places_init(p, H2_PLACE_BYTES);
+	return p->size <= 2 * H2_PLACE_BYTES ? p : NULL;
+}
+
 /* Returns: 0, ERR_SYS. */
 static int set_up(struct shard *s, const struct shard_shared *shared)
 {
@@ -335,7 +343,7 @@ static int set_up(struct shard *s, const struct shard_shared *shared)
 	s->conn_options = (struct conn_options){
 		.h2 = {.max_streams = config->max_streams,
 			.ping_min_ns = seconds(config->keepalive_min_time_s),
-			.places = &s->places},
+			.places = places_if_worth(&s->places)},
 		.write_timeout_ns = seconds(config->listener_write_timeout_s),
 		.keepalive_ns = seconds(config->keepalive_time_s),
 		.keepalive_timeout_ns = seconds(config->keepalive_timeout_s),
@@ -344,7 +352,6 @@ static int set_up(struct shard *s, const struct shard_shared *shared)
 	/* The other half is for calls to end in. */
 	s->drain_spread_ns = seconds(config->drain_timeout_s) / 2;
 	stream_scratch_init(&s->scratch);
-	places_init(&s->places, H2_PLACE_BYTES);
 	s->health_timer.on_due = on_health;
 	on_health(&s->health_timer);
 	s->budget.metrics = loop_metrics(s->loop);
