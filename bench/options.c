@@ -25,32 +25,28 @@ static const struct {
 
 enum option_type { OPTION_TEXT, OPTION_COUNT, OPTION_NUMBER };
 
-#define OPTION(n, t, field)                                                    \
-	{                                                                      \
-		.name = (n), .type = (t),                                      \
-		.offset = offsetof(struct options, field)                      \
-	}
+#define AT(field) offsetof(struct options, field)
 
 static const struct {
 	const char *name;
 	enum option_type type;
 	size_t offset;
 } options[] = {
-	OPTION("address", OPTION_TEXT, address),
-	OPTION("tls-ca", OPTION_TEXT, ca_file),
-	OPTION("pid", OPTION_COUNT, pid),
-	OPTION("callers", OPTION_COUNT, callers),
-	OPTION("connections", OPTION_COUNT, connections),
-	OPTION("users", OPTION_COUNT, users),
-	OPTION("requests", OPTION_COUNT, requests),
-	OPTION("data-bytes", OPTION_COUNT, data_bytes),
-	OPTION("records", OPTION_COUNT, records),
-	OPTION("find", OPTION_COUNT, find),
-	OPTION("first-user", OPTION_COUNT, first_user),
-	OPTION("listeners", OPTION_COUNT, listeners),
-	OPTION("seconds", OPTION_NUMBER, seconds),
-	OPTION("rate", OPTION_NUMBER, rate),
-	OPTION("ping-seconds", OPTION_NUMBER, ping_seconds),
+	{"address", OPTION_TEXT, AT(address)},
+	{"tls-ca", OPTION_TEXT, AT(ca_file)},
+	{"pid", OPTION_COUNT, AT(pid)},
+	{"callers", OPTION_COUNT, AT(callers)},
+	{"connections", OPTION_COUNT, AT(connections)},
+	{"users", OPTION_COUNT, AT(users)},
+	{"requests", OPTION_COUNT, AT(requests)},
+	{"data-bytes", OPTION_COUNT, AT(data_bytes)},
+	{"records", OPTION_COUNT, AT(records)},
+	{"find", OPTION_COUNT, AT(find)},
+	{"first-user", OPTION_COUNT, AT(first_user)},
+	{"listeners", OPTION_COUNT, AT(listeners)},
+	{"seconds", OPTION_NUMBER, AT(seconds)},
+	{"rate", OPTION_NUMBER, AT(rate)},
+	{"ping-seconds", OPTION_NUMBER, AT(ping_seconds)},
 };
 
 static const struct options defaults = {
