@@ -58,11 +58,16 @@ E2E_THREADS = ['compat', 'concurrency', 'notifications', 'signals', 'tls',
 # Suites that measure time, or take all of the machine themselves: nothing runs
 # beside them. Of the others some run at a time, most of which wait half of it;
 # and beside those some that hardly do anything else.
-ALONE = ['lint', 'tidy', 'attacks', 'fleet', 'pg_faults', 'pg_frozen']
+ALONE = ['lint', 'attacks', 'fleet', 'pg_faults', 'pg_frozen']
 WAITING = ['store-postgres', 'store-sqlite', 'pg_pooler', 'pg_start', 'apikey',
            'health', 'web_http1', 'python_client', 'signals']
 AT_ONCE = 3
 WAITING_AT_ONCE = 2
+# What only works, and has time: it gets what the others leave of the cores, all
+# the while, and does not disturb them.
+BACKGROUND = ['tidy']
+BACKGROUND_S = 1200
+WHEN_IDLE = ['chrt', '--idle', '0']
 # What takes longest begins first, so that it does not end last, alone.
 LONG = ('breez_sdk', 'store-', 'notifications', 'overlap', 'unit', 'admin',
         'tls', 'pg_pooler', 'pg_start')
@@ -120,6 +125,7 @@ class Suite:
         self.on_postgres = on_postgres
         self.alone = name.split('-')[0] in ALONE
         self.waits = name.startswith(tuple(WAITING))
+        self.background = name in BACKGROUND
         self.ports = None
 
 
@@ -232,7 +238,8 @@ def plan(thorough):
         yield Suite('package', [PYTHON, 'tests/package.py'], 600)
     yield CLANG
     yield from unit_suites('-clang', CLANG, 120, stores)
-    yield Suite('tidy', [PYTHON, 'tests/lint/tidy.py'], 300)
+    yield Suite('tidy', [*WHEN_IDLE, PYTHON, 'tests/lint/tidy.py'],
+                BACKGROUND_S)
     yield ASAN
     yield from unit_suites('-asan', ASAN, 300)
     yield from e2e_suites('-asan', ASAN, E2E, scale, 600, thorough)
@@ -445,8 +452,14 @@ def run_all(items):
         installing = pool.submit(install_npm_packages)
         counts = [run_build(item) for item in items if isinstance(item, Build)]
         installing.result()
-    counts += run_side_by_side([suite for suite in suites if not suite.alone])
-    counts += [run_suite(suite) for suite in suites if suite.alone]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        beside = [pool.submit(run_suite, suite)
+                  for suite in suites if suite.background]
+        counts += run_side_by_side([suite for suite in suites
+                                    if not suite.alone
+                                    and not suite.background])
+        counts += [run_suite(suite) for suite in suites if suite.alone]
+        counts += [one.result() for one in beside]
     total = Counts()
     for some in counts:
         total.add(some)
