@@ -63,8 +63,8 @@ WAITING = ['store-postgres', 'store-sqlite', 'pg_pooler', 'pg_start', 'apikey',
            'health', 'web_http1', 'python_client', 'signals']
 AT_ONCE = 3
 WAITING_AT_ONCE = 2
-# What only works, and has time: it gets what the others leave of the cores, all
-# the while, and does not disturb them.
+# What only works, and has time: it gets what those leave of the cores, and does
+# not disturb them. (Beside the others, which leave little, it would.)
 BACKGROUND = ['tidy']
 BACKGROUND_S = 1200
 WHEN_IDLE = ['chrt', '--idle', '0']
@@ -210,9 +210,9 @@ def postgres_suites(thorough):
     if thorough:
         # gRPC's test service stores nothing.
         names, scale = [name for name in E2E if name != 'interop'], '1'
-    yield from e2e_suites('-pg', GCC, names, scale, 180, thorough,
+    yield from e2e_suites('-pg', GCC, names, scale, 600, thorough,
                           on_postgres=True)
-    yield from e2e_suites('', GCC, E2E_POSTGRES, '1', 180, thorough,
+    yield from e2e_suites('', GCC, E2E_POSTGRES, '1', 600, thorough,
                           on_postgres=True)
 
 
@@ -232,7 +232,7 @@ def plan(thorough):
     yield Suite('documented', [PYTHON, 'tests/documented.py'], 180)
     yield from unit_suites('', GCC, 120)
     yield Suite('deploy', [PYTHON, 'tests/deploy.py', 'build/tallyd'], 120)
-    yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 180, thorough)
+    yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 600, thorough)
     yield from postgres_suites(thorough)
     if thorough:
         yield Suite('package', [PYTHON, 'tests/package.py'], 600)
@@ -452,12 +452,11 @@ def run_all(items):
         installing = pool.submit(install_npm_packages)
         counts = [run_build(item) for item in items if isinstance(item, Build)]
         installing.result()
+    counts += run_side_by_side([suite for suite in suites
+                                if not suite.alone and not suite.background])
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         beside = [pool.submit(run_suite, suite)
                   for suite in suites if suite.background]
-        counts += run_side_by_side([suite for suite in suites
-                                    if not suite.alone
-                                    and not suite.background])
         counts += [run_suite(suite) for suite in suites if suite.alone]
         counts += [one.result() for one in beside]
     total = Counts()
