@@ -210,9 +210,9 @@ def postgres_suites(thorough):
     if thorough:
         # gRPC's test service stores nothing.
         names, scale = [name for name in E2E if name != 'interop'], '1'
-    yield from e2e_suites('-pg', GCC, names, scale, 600, thorough,
+    yield from e2e_suites('-pg', GCC, names, scale, 180, thorough,
                           on_postgres=True)
-    yield from e2e_suites('', GCC, E2E_POSTGRES, '1', 600, thorough,
+    yield from e2e_suites('', GCC, E2E_POSTGRES, '1', 180, thorough,
                           on_postgres=True)
 
 
@@ -232,7 +232,7 @@ def plan(thorough):
     yield Suite('documented', [PYTHON, 'tests/documented.py'], 180)
     yield from unit_suites('', GCC, 120)
     yield Suite('deploy', [PYTHON, 'tests/deploy.py', 'build/tallyd'], 120)
-    yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 600, thorough)
+    yield from e2e_suites('', GCC, E2E + E2E_TRACED, '1', 180, thorough)
     yield from postgres_suites(thorough)
     if thorough:
         yield Suite('package', [PYTHON, 'tests/package.py'], 600)
