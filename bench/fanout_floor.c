@@ -113,9 +113,9 @@ static int tell_and_hear(struct floor *f, struct histogram *rounds_ns)
 		r = thread_start(&tellers[started].thread, "teller", tell_all,
 			&tellers[started]);
 	}
+	/* Then the others wait at the barrier for ever: the program ends. */
 	if (r < 0)
-		return r; /* the others wait at the barrier; so the program ends
-			   */
+		return r;
 	r = run_rounds(f, rounds_ns);
 	for (i = 0; i < started; i++) {
 		thread_join(tellers[i].thread);
